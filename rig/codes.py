@@ -1,0 +1,75 @@
+"""Failure codes: every fail and blocked has exactly one, with its cause and what to do.
+
+docs/failure-codes.md is this table; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Code:
+    """One failure code. `blames` says whether the bench (blocked) or the board (fail) is at fault."""
+
+    name: str
+    blames: Literal["bench", "board"]
+    cause: str
+    action: str
+
+
+_TABLE = [
+    Code("no-current", "bench", "The output is on but the slot draws no current: no board in it, or no contact.",
+         "Seat the board, check the 3V3 and GND needles, then run the unit again."),
+    Code("short", "board", "The board draws more than its ROM ever does, or pulls the output into current limit.",
+         "Take the board out and look for solder bridges or a dead chip; measure 3V3 to GND."),
+    Code("weak-supply", "bench", "The 3.3 V rail sagged while the board worked: the source cannot feed it.",
+         "Raise the current limit (500 mA or more), shorten the leads, check the contacts."),
+    Code("rail-stuck", "bench", "With the output off the rail stayed above 0.3 V: something else feeds the board.",
+         "Look for back-power through UART pins or a second source; a bleed resistor helps a slow rail."),
+    Code("supply-lost", "bench", "The supply stopped answering.",
+         "Check its cable and address, then `rig bench check`."),
+    Code("supply-refused", "bench", "The supply did not accept or did not read back a setting.",
+         "Run `rig bench check`; compare the dialect with the instrument's manual."),
+    Code("port-lost", "bench", "A serial port went away while it was in use.",
+         "Check the USB cable and hub; name ports by /dev/serial/by-path."),
+    Code("no-link", "board", "The board draws a sane ROM current but never answers a link check.",
+         "Check TX and RX (crossed, seated), that nothing else drives RX1, then suspect the chip."),
+    Code("link-lost", "bench", "The board stopped answering in the middle of a transfer.",
+         "Check the contacts and the supply; a lower baud in bench.toml may help."),
+    Code("wrong-chip", "board", "The chip is not the one this product has.",
+         "Look at the module's marking; pick the matching product and image."),
+    Code("unreadable", "board", "The flash reads as zeros, without an id, or with an unstable CRC.",
+         "Check the supply and P24 strapping; the flash may be dead. It is not written without a backup."),
+    Code("backup-mismatch", "board", "What was read does not agree with the chip's own CRC.",
+         "Run the unit again at a lower baud; if it stays, the flash is unstable."),
+    Code("flash-protected", "board", "The flash stayed write-protected.",
+         "Note the flash id and status register and report them; the part may be unknown."),
+    Code("erase-failed", "board", "An erase was accepted but the flash is not blank.",
+         "Check the supply under load; the flash may be worn or protected."),
+    Code("verify-failed", "board", "What is in flash differs from what was to be there.",
+         "Run the unit again; if it repeats at the same offset the flash is bad."),
+    Code("log-silent", "board", "Nothing came out of the log port after power-on.",
+         "Check the TX2 wire first, then the bootloader: `rig recover` writes a full image from 0x0."),
+    Code("bootloader-only", "board", "The bootloader spoke and the application never did.",
+         "The application is missing or damaged: write it again."),
+    Code("boot-loop", "board", "The board resets again and again with a healthy supply.",
+         "Look at the reset cause in the log; write a known-good image."),
+    Code("wrong-firmware", "board", "Another firmware or version than the one written came up.",
+         "Compare the log with the image's name; check that the right file was given."),
+    Code("not-complete", "board", "The firmware started but never reached its own boot-complete marker.",
+         "Read the last lines of the log; run the unit again with more time."),
+    Code("current-high", "board", "The steady current is outside the product's limits.",
+         "Look for a load on a relay or LED pin, or a damaged board."),
+    Code("flasher-failed", "board", "The flashing tool ended without having done its work.",
+         "Read the tool's output in the unit's folder; try the native flasher."),
+    Code("guard-stopped", "bench", "A flasher asked for something the rig never lets through, or too early.",
+         "Read which command in the unit's wire trace; do not use this tool for this operation."),
+    Code("crashed", "bench", "The unit's own process died.",
+         "Read the end of its log; the unit is blocked, and unverified if it was being written."),
+    Code("half-written", "board", "The rig died while this board was being written.",
+         "Run this unit again before any other: its content is not known."),
+]  # fmt: skip
+
+CODES: dict[str, Code] = {code.name: code for code in _TABLE}

@@ -1,0 +1,218 @@
+"""Events: what a run writes down. The journal is a file of these, one JSON object a line, and all else
+(reports, pages, databases) is derived from it.
+
+Names follow OpenHTF's record where it has one (outcome, phase, measurement, validators, marginal). Every
+event has UTC, monotonic nanoseconds and the boot id: durations are only ever taken within one boot id.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+SCHEMA = 1
+
+
+class Outcome(StrEnum):
+    """What became of a unit or a step. `marginal` is a pass in every rate and exit code."""
+
+    PASS = "pass"
+    MARGINAL = "marginal"
+    FAIL = "fail"
+    BLOCKED = "blocked"
+    ABORTED = "aborted"
+    UNVERIFIED = "unverified"
+
+    @property
+    def good(self) -> bool:
+        return self in (Outcome.PASS, Outcome.MARGINAL)
+
+    @property
+    def counted(self) -> bool:
+        """Whether an attempt with this outcome counts in yield: blocked and aborted say nothing of the board."""
+        return self not in (Outcome.BLOCKED, Outcome.ABORTED)
+
+
+@lru_cache(maxsize=1)
+def boot_id() -> str:
+    """This boot of this machine (monotonic clocks of two boots do not compare)."""
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip() if path.exists() else "unknown"
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="null")
+
+    utc: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    mono_ns: int = Field(default_factory=time.monotonic_ns)
+    boot_id: str = Field(default_factory=boot_id)
+    schema_version: int = SCHEMA
+
+
+class RunStarted(_Event):
+    """First line of every journal."""
+
+    kind: Literal["run-started"] = "run-started"
+    run: str  # unique id; the run's folder carries it
+    command: str
+    station: str
+    bench: str
+    simulated: bool
+    speed: float = 1.0  # how many times faster than real a simulated bench runs; 1 on a real one
+    product: str
+    batch: str | None = None
+    operator: str | None = None
+    image: str | None = None  # file name
+    image_sha256: str | None = None
+    limits_version: str = ""
+    tools: dict[str, str] = {}  # name -> version of what took part (rig, python, flasher, ...)
+
+
+class UnitStarted(_Event):
+    kind: Literal["unit-started"] = "unit-started"
+    unit: str  # serial number or running number; unique in its run
+    slot: str
+    attempt: int  # counts from 1 over the attempts of this unit; a retry never overwrites
+    flasher: str = "native"
+
+
+class PhaseStarted(_Event):
+    kind: Literal["phase-started"] = "phase-started"
+    unit: str
+    slot: str
+    attempt: int
+    phase: str
+
+
+class PhaseEnded(_Event):
+    """A step is over. `outcome` None: skipped, because an earlier step failed."""
+
+    kind: Literal["phase-ended"] = "phase-ended"
+    unit: str
+    slot: str
+    attempt: int
+    phase: str
+    outcome: Outcome | None
+    duration_s: float
+    code: str | None = None
+    sentence: str | None = None
+
+
+class Measured(_Event):
+    """One number, written once, read everywhere. `outcome` is judged against the limits where it was taken."""
+
+    kind: Literal["measured"] = "measured"
+    unit: str
+    slot: str
+    attempt: int
+    phase: str
+    name: str
+    value: float | str | bool | None  # None: could not be measured
+    unit_of: str = ""  # SI symbol: V, A, s, B, B/s; "" for a pure number or text
+    minimum: float | None = None
+    maximum: float | None = None
+    marginal_minimum: float | None = None
+    marginal_maximum: float | None = None
+    outcome: Outcome = Outcome.PASS
+
+
+class BackupKept(_Event):
+    """A complete backup is durable on disk and agrees with the chip's CRC. Writing may be allowed after this."""
+
+    kind: Literal["backup-kept"] = "backup-kept"
+    unit: str
+    slot: str
+    attempt: int
+    identity: str  # efuse UID or MAC: what the board is
+    path: str  # relative to the run's folder
+    sha256: str  # of the uncompressed content
+    size: int
+    verified_by: str = "chip-crc"
+
+
+class WriteBegun(_Event):
+    """From here on, until `write-ended`, the board is half written: a crash leaves it unverified."""
+
+    kind: Literal["write-begun"] = "write-begun"
+    unit: str
+    slot: str
+    attempt: int
+    image_sha256: str
+    ranges: list[tuple[int, int]]  # (flash offset, length) in bytes
+
+
+class WriteEnded(_Event):
+    kind: Literal["write-ended"] = "write-ended"
+    unit: str
+    slot: str
+    attempt: int
+    verified: bool
+
+
+class ArtifactKept(_Event):
+    """A file worth keeping: `name` such as boot-log, wire-trace, power-trace, unit-page."""
+
+    kind: Literal["artifact-kept"] = "artifact-kept"
+    unit: str
+    slot: str
+    attempt: int
+    name: str
+    path: str  # relative to the run's folder
+    sha256: str
+
+
+class UnitEnded(_Event):
+    kind: Literal["unit-ended"] = "unit-ended"
+    unit: str
+    slot: str
+    attempt: int
+    outcome: Outcome
+    duration_s: float
+    code: str | None = None  # failure code, see rig.codes
+    sentence: str | None = None
+    mac: str | None = None
+    identity: str | None = None
+    supply_off_confirmed: bool | None = None  # output read back off at the end; None: could not be asked
+
+
+class Noted(_Event):
+    """Something worth telling that is neither a step nor a number (a waiver, a retry, a guard's refusal)."""
+
+    kind: Literal["noted"] = "noted"
+    unit: str | None = None
+    slot: str | None = None
+    level: Literal["info", "warning"] = "info"
+    text: str
+    details: dict[str, Any] = {}
+
+
+class RunEnded(_Event):
+    kind: Literal["run-ended"] = "run-ended"
+    run: str
+    exit_code: int
+    duration_s: float
+
+
+Event = Annotated[
+    RunStarted
+    | UnitStarted
+    | PhaseStarted
+    | PhaseEnded
+    | Measured
+    | BackupKept
+    | WriteBegun
+    | WriteEnded
+    | ArtifactKept
+    | UnitEnded
+    | Noted
+    | RunEnded,
+    Field(discriminator="kind"),
+]
+
+parser: TypeAdapter[Event] = TypeAdapter(Event)
