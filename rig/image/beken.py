@@ -2,7 +2,7 @@
 
 Code (bootloader at logical 0x0, app at logical 0x10000) goes through both; data areas (calibration, configuration,
 storage) through neither. *Logical* addresses are what the CPU sees, *flash* addresses count the CRC bytes too.
-Source: the open bk7231tools package (algorithm as in its crypto.code and analysis.crc16, MIT), checked on real images.
+Source: the bk7231tools package, MIT (algorithm as in its crypto.code and analysis.crc16); checked on real images.
 """
 
 from __future__ import annotations
@@ -163,13 +163,14 @@ def _mix15(addr: Words, seed: int, swaps: int) -> Words:
 
 def _mix17(addr: Words, seed: int) -> Words:
     x = (addr & np.uint32(0x1FFFF)) ^ np.uint32(seed)
-    rotated = (x & np.uint32(0x3FF)) << np.uint32(7) | x >> np.uint32(10)
-    one = np.uint32(1)
-    taps = x >> np.uint32(13) & one
-    for bit, weight in ((9, 2), (5, 4), (1, 8)):
-        taps = taps + (x >> np.uint32(bit) & one) * np.uint32(weight)
-    spread = (x >> np.uint32(4) & one) << np.uint32(16) | taps * np.uint32(0x1111)
+    rotated: Words = (x & np.uint32(0x3FF)) << np.uint32(7) | x >> np.uint32(10)
+    taps = _bit(x, 13) | _bit(x, 9) << np.uint32(1) | _bit(x, 5) << np.uint32(2) | _bit(x, 1) << np.uint32(3)
+    spread: Words = _bit(x, 4) << np.uint32(16) | taps * np.uint32(0x1111)
     return rotated ^ spread & np.uint32(0x13659)
+
+
+def _bit(x: Words, index: int) -> Words:
+    return x >> np.uint32(index) & np.uint32(1)
 
 
 def _mix32(addr: Words, seed: int) -> Words:

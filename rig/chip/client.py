@@ -1,0 +1,242 @@
+"""A careful client of the BK7231N's mask ROM: one method a command, bounded retries, every retry recorded.
+
+It never pipelines: the ROM clears its receive buffer when it finishes a command. It never writes an efuse, and
+has no method that could. Addresses are physical flash bytes, CRCs true CRC-32 (the wire's lacks the final XOR).
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import serial
+
+from rig.chip.frames import ERASE_SIZES, SECTOR, STATUS, Long, Reply, ReplyParser, Request, Short
+from rig.chip.ids import SCTRL_EFUSE_CTRL, SCTRL_EFUSE_OPTR
+
+LINK_BAUD = 115200  # the ROM's speed after every reset
+_LINK_PERIOD_S = 0.005  # rhythm of link checks; as bk7231tools
+_CRC_BYTES_PER_S = 400_000  # slower than any chip seen (438.6 kB/s measured), so that time-outs are safe
+_REPLY_S = 1.0  # what every tool allows for a reply
+_ERASE_S = {0x1000: 2.0, 0x8000: 3.0, 0x10000: 4.0}  # several times data-sheet maxima of 16 Mbit parts
+_RETRIES = 3
+_ERASE_CODES = {size: code for code, size in ERASE_SIZES.items()}
+
+
+class NoReply(Exception):
+    """The chip did not answer in time, after all retries."""
+
+
+class Refused(Exception):
+    """The chip answered with a status other than 0."""
+
+    def __init__(self, request: Request, status: int) -> None:
+        super().__init__(f"the chip refused {request.name}: {STATUS.get(status, f'status {status}')}")
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Retry:
+    """A command that had to be repeated: recorded, because a bench that needs retries is not healthy."""
+
+    command: str
+    address: int | None
+    reason: str
+
+
+class RomClient:
+    """The ROM on an open serial port (a pyserial object with a read timeout of 5 ms, at 115200).
+
+    All methods raise NoReply or Refused; serial.SerialException passes through when the port goes away.
+    """
+
+    def __init__(self, port: serial.Serial) -> None:
+        self.port = port
+        self.retries: list[Retry] = []
+        self._parser = ReplyParser()
+
+    # -- link ------------------------------------------------------------------------------------------
+
+    def link(self, timeout_s: float) -> None:
+        """Send link checks until one is answered: be doing this before the board gets its power.
+
+        The ROM listens for a fraction of a second after reset; once linked it stays until the next one.
+        """
+        self._parser.clear()
+        frame = Request(Short.LINK_CHECK).encode()
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            self.port.write(frame)
+            if self._wait(lambda r: not r.long and r.code == 1 and r.payload == b"\x00", _LINK_PERIOD_S):
+                self._drain()
+                return
+        raise NoReply(f"no answer to link checks for {timeout_s:g} s")
+
+    def set_baud(self, baud: int, delay_ms: int = 20) -> None:
+        """Both sides to `baud`; the chip answers after `delay_ms` at the new speed. No retry: speeds may differ."""
+        if baud == self.port.baudrate:
+            return
+        payload = struct.pack("<IB", baud, delay_ms)
+        self._parser.clear()
+        self.port.write(Request(Short.SET_BAUD, payload).encode())
+        self.port.flush()
+        pause = delay_ms / 2000  # as every tool: switch half-way through the chip's own delay
+        end = time.monotonic() + pause
+        while (left := end - time.monotonic()) > 0:
+            time.sleep(left)
+        self.port.baudrate = baud
+        if not self._wait(lambda r: not r.long and r.code == Short.SET_BAUD and r.payload == payload, _REPLY_S):
+            raise NoReply(f"no answer at {baud} baud")
+
+    def reboot(self) -> None:
+        """Ask the ROM to reset the chip; it does not answer."""
+        self.port.write(Request(Short.REBOOT, b"\xa5").encode())
+        self.port.flush()
+
+    # -- registers -------------------------------------------------------------------------------------
+
+    def read_register(self, address: int) -> int:
+        head = struct.pack("<I", address)
+        reply = self._ask(Request(Short.READ_REG, head), lambda r: r.payload[:4] == head and len(r.payload) == 8)
+        return int(struct.unpack_from("<I", reply.payload, 4)[0])
+
+    def efuse(self, first: int = 0, count: int = 32) -> bytes:
+        """`count` efuse bytes from `first` (of 32). Reads only: the direction bit is always clear."""
+        return bytes(self._efuse_byte(index) for index in range(first, first + count))
+
+    def _efuse_byte(self, index: int) -> int:
+        control = self.read_register(SCTRL_EFUSE_CTRL) & ~0x1F02 | index << 8 | 1
+        payload = struct.pack("<II", SCTRL_EFUSE_CTRL, control)
+        self._ask(Request(Short.WRITE_REG, payload), lambda r: r.payload == payload)
+        for _ in range(50):
+            if not self.read_register(SCTRL_EFUSE_CTRL) & 1:
+                break
+        value = self.read_register(SCTRL_EFUSE_OPTR)
+        return value & 0xFF if value & 0x100 else 0
+
+    # -- flash -----------------------------------------------------------------------------------------
+
+    def flash_id(self) -> bytes:
+        """JEDEC id, three bytes (maker, type, log2 of the size in bytes)."""
+        reply = self._ask(Request(Long.SPI_OP, b"\x9f\x00\x00\x00", True), lambda r: len(r.payload) >= 3)
+        return reply.payload[-3:]
+
+    def status_register(self, size: int) -> int:
+        """The flash's status register, `size` bytes (1 or 2)."""
+        value = 0
+        for at, opcode in enumerate((0x05, 0x35)[:size]):
+            wanted = bytes((opcode,))
+            reply = self._ask(
+                Request(Long.READ_SR, wanted, True),
+                lambda r, wanted=wanted: r.payload[:1] == wanted and len(r.payload) == 2,  # type: ignore[misc]
+            )
+            value |= reply.payload[1] << 8 * at
+        return value
+
+    def write_status_register(self, value: int, size: int) -> None:
+        """Only when it must change: a needless write destroyed a register on a BK7238 (bk7231tools PR 29)."""
+        payload = b"\x01" + value.to_bytes(size, "little")
+        self._ask(Request(Long.WRITE_SR, payload, True), lambda r: r.payload[:1] == b"\x01")
+
+    def crc(self, start: int, length: int) -> int:
+        """CRC-32 of `length` flash bytes from `start`, computed by the chip (its end address is inclusive)."""
+        payload = struct.pack("<II", start, start + length - 1)
+        reply = self._ask(
+            Request(Short.CHECK_CRC, payload),
+            lambda r: len(r.payload) == 4,
+            timeout_s=_REPLY_S + length / _CRC_BYTES_PER_S,
+        )
+        return int(struct.unpack("<I", reply.payload)[0]) ^ 0xFFFFFFFF
+
+    def read_sector(self, address: int) -> bytes:
+        head = struct.pack("<I", address)
+        reply = self._ask(
+            Request(Long.READ_4K, head, True),
+            lambda r: r.payload[:4] == head and len(r.payload) == 4 + SECTOR,
+            timeout_s=_REPLY_S + self._wire_s(SECTOR),
+        )
+        return reply.payload[4:]
+
+    def write_sector(self, address: int, data: bytes) -> None:
+        """Program one erased sector. A lost reply is not repeated blindly: programming twice is harmless for
+        equal data (NOR only clears bits), so the retry sends the same bytes."""
+        if len(data) != SECTOR:
+            raise ValueError(f"a sector is {SECTOR} bytes, not {len(data)}")
+        head = struct.pack("<I", address)
+        self._ask(
+            Request(Long.WRITE_4K, head + data, True),
+            lambda r: r.payload[:4] == head,
+            timeout_s=_REPLY_S + self._wire_s(SECTOR),
+        )
+
+    def erase(self, address: int, size: int) -> None:
+        """Erase the 4 KiB, 32 KiB or 64 KiB block at `address` (aligned to it)."""
+        if address % size or size not in _ERASE_CODES:
+            raise ValueError(f"no erase of 0x{size:x} bytes at 0x{address:x}")
+        payload = struct.pack("<BI", _ERASE_CODES[size], address)
+        self._ask(
+            Request(Long.ERASE, payload, True),
+            lambda r: r.payload[:5] == payload,
+            timeout_s=_REPLY_S + _ERASE_S[size],
+        )
+
+    # -- plumbing --------------------------------------------------------------------------------------
+
+    def _wire_s(self, size: int) -> float:
+        return size * 10 / float(self.port.baudrate)
+
+    def _ask(self, request: Request, fits: Callable[[Reply], bool], timeout_s: float = _REPLY_S) -> Reply:
+        frame = request.encode()
+        for attempt in range(1 + _RETRIES):
+            if attempt:
+                self._note(request, "no reply")
+                self._drain()
+            self._parser.clear()
+            self.port.write(frame)
+            reply = self._wait(
+                lambda r: r.long == request.long and r.code == request.code and (bool(r.status) or fits(r)), timeout_s
+            )
+            if reply is None:
+                continue
+            if reply.status:
+                raise Refused(request, reply.status)
+            return reply
+        raise NoReply(f"no reply to {request.name} in {1 + _RETRIES} tries")
+
+    def _note(self, request: Request, reason: str) -> None:
+        address = None
+        if request.long and request.code in (Long.WRITE_4K, Long.READ_4K):
+            address = int(struct.unpack_from("<I", request.payload)[0])
+        elif request.long and request.code == Long.ERASE:
+            address = int(struct.unpack_from("<I", request.payload, 1)[0])
+        self.retries.append(Retry(request.name, address, reason))
+
+    def _wait(self, fits: Callable[[Reply], bool], timeout_s: float) -> Reply | None:
+        """The next reply that fits, None after `timeout_s`; others (surplus link replies) are dropped."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            # never more than the reply needs, so that read() returns at once and nothing of the next is taken
+            data = self.port.read(max(1, min(self._parser.missing, 4200)))
+            for reply in self._parser.feed(data):
+                if fits(reply):
+                    return reply
+            if time.monotonic() >= deadline:
+                return None
+
+    def _drain(self) -> None:
+        """Drop what is still coming in: surplus replies pollute the next exchange."""
+        quiet = time.monotonic() + 0.002
+        while time.monotonic() < quiet:
+            waiting = self.port.in_waiting
+            if waiting:
+                self.port.read(waiting)
+                quiet = time.monotonic() + 0.002
+        self._parser.clear()
+
+
+def crc32(data: bytes) -> int:
+    """The CRC-32 the chip computes, of bytes on the host."""
+    return zlib.crc32(data)
