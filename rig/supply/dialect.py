@@ -1,0 +1,379 @@
+"""Dialects: how a family of supplies is spoken to, as TOML that a bench engineer can add without Python.
+
+The shipped ones are in `dialects/`; a user's own are found in the folders given to `load` (a bench's
+`profiles/dialects`). `docs/adding-a-supply.md` explains the file; every entry says where it was learnt.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import string
+import tomllib
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from rig.errors import UsageProblem
+from rig.supply.channel import Instrument
+from rig.supply.replies import BitReply, ErrorReply, NumberReply, Reply, Value, WordReply
+
+SHIPPED = Path(__file__).parent / "dialects"
+
+Lines = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+Source = Annotated[str, Field(min_length=3)]
+Step = Annotated[float, Field(gt=0, le=1)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Identity(_Table):
+    """`match`: a regular expression on the whole reply to *IDN? (case does not matter) with the groups `model` and,
+    where the instrument tells them, `maker`, `serial` and `firmware`."""
+
+    match: str
+    source: Source
+
+    @field_validator("match")
+    @classmethod
+    def _has_model(cls, pattern: str) -> str:
+        try:
+            groups = re.compile(pattern).groupindex
+        except re.error as bad:
+            raise ValueError(f"not a regular expression: {bad}") from None
+        if "model" not in groups:
+            raise ValueError("needs a group (?P<model>...)")
+        return pattern
+
+
+class Transport(_Table):
+    """How bytes go to the instrument and back. Seconds; a `gap_s` is kept between two messages."""
+
+    port: int | None = Field(default=None, gt=0, lt=65536)  # raw TCP, for composing a resource from a host name
+    baud: int | None = None  # serial instruments
+    read_termination: str = "\n"
+    write_termination: str = "\n"
+    gap_s: float = Field(default=0, ge=0, le=1)
+    timeout_s: float = Field(default=2, gt=0, le=30)
+    one_client: bool = False  # accepts one connection only, and frees a dead one late
+    source: Source = "SCPI custom"
+
+
+class Command(_Table):
+    """Something to send. `{channel}` is the channel's number, `{name}` its name, `{value:.3f}` the value."""
+
+    send: Lines
+    source: Source
+
+    @field_validator("send")
+    @classmethod
+    def _known_fields(cls, lines: list[str]) -> list[str]:
+        if not lines:
+            raise ValueError("nothing to send")
+        for line in lines:
+            _template_fields(line)
+        return lines
+
+
+class Query(_Table):
+    """A question. `before` is sent first (choosing a channel where the instrument has that)."""
+
+    send: str
+    before: Lines = []
+    reply: Reply
+    source: Source
+
+    @field_validator("send", "before")
+    @classmethod
+    def _known_fields(cls, lines: str | list[str]) -> str | list[str]:
+        for line in [lines] if isinstance(lines, str) else lines:
+            if any(name == "value" for name, _ in _template_fields(line)):
+                raise ValueError("a query has no value")
+        return lines
+
+
+class Commands(_Table):
+    volts: Command
+    amps: Command
+    output_on: Command
+    output_off: Command
+    ovp: Command | None = None  # level
+    ovp_on: Command | None = None
+    ovp_off: Command | None = None
+    ovp_clear: Command | None = None
+    ocp: Command | None = None  # level; without it protection trips at the current limit
+    ocp_on: Command | None = None
+    ocp_off: Command | None = None
+    ocp_clear: Command | None = None
+    opening: Command | None = None  # once, right after *IDN?
+
+
+class Queries(_Table):
+    volts: Query
+    amps: Query
+    output: Query
+    measured_volts: Query
+    measured_amps: Query
+    mode: Query | None = None  # without it a reading within a step of the limit is taken for "cc"
+    ovp: Query | None = None
+    ovp_enabled: Query | None = None
+    ovp_tripped: Query | None = None
+    ocp: Query | None = None
+    ocp_enabled: Query | None = None
+    ocp_tripped: Query | None = None
+    error: Query | None = None
+
+
+class Missing(_Table):
+    """A query that this family does not have although its neighbours do, and what happens if it is sent."""
+
+    send: str
+    effect: str
+    source: Source
+
+
+class Sequence_(_Table):
+    """What the instrument can step through by itself (LIST, timer, ARB). Seconds."""
+
+    min_dwell_s: float = Field(gt=0)
+    max_steps: int = Field(gt=0)
+    source: Source
+
+
+class Timings(_Table):
+    """Typical worst cases. Seconds."""
+
+    set_s: float = Field(gt=0, le=10)  # until a new setting reads back
+    output_s: float = Field(gt=0, le=10)  # until the output's state reads back
+    refresh_s: float = Field(ge=0, le=10)  # between two new readings of the meter
+    source: Source
+
+
+class ChannelLimits(_Table):
+    """What one channel can do. Volts and amps; steps are what a setting is rounded to."""
+
+    number: int = Field(gt=0)
+    name: str = ""
+    volts_max: float = Field(gt=0)
+    amps_max: float = Field(gt=0)
+    ovp_max: float | None = Field(default=None, gt=0)
+    volts_step: Step
+    amps_step: Step
+    ovp_step: Step = 0.01
+    volts_tolerance: float | None = Field(default=None, gt=0)  # in reading back; default: one step
+    amps_tolerance: float | None = Field(default=None, gt=0)
+    source: Source
+
+
+class Model(_Table):
+    name: str
+    channel: list[ChannelLimits] = Field(min_length=1)
+    sequence: Sequence_ | None = None
+
+
+Capability = Literal["ovp", "ocp", "error-queue", "mode", "sequence"]
+
+
+class Dialect(_Table):
+    """One family of supplies: the whole file."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    title: str
+    identity: Identity
+    transport: Transport
+    commands: Commands
+    queries: Queries
+    timings: Timings
+    model: list[Model] = Field(min_length=1)
+    missing: list[Missing] = []
+
+    @model_validator(mode="after")
+    def _whole(self) -> Dialect:
+        problems = [*self._unpaired(), *self._wrong_replies(), *self._wrong_templates()]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _unpaired(self) -> Iterator[str]:
+        """A thing that is set must be readable, else nothing was verified."""
+        c, q = self.commands, self.queries
+        needs: list[tuple[str, object, str, object]] = [
+            ("commands.ovp", c.ovp, "queries.ovp", q.ovp),
+            ("commands.ovp", c.ovp, "queries.ovp_tripped", q.ovp_tripped),
+            ("commands.ovp_on", c.ovp_on, "queries.ovp_enabled", q.ovp_enabled),
+            ("commands.ocp", c.ocp, "queries.ocp", q.ocp),
+            ("commands.ocp_on", c.ocp_on, "commands.ocp_off", c.ocp_off),
+            ("commands.ocp_off", c.ocp_off, "queries.ocp_enabled", q.ocp_enabled),
+            ("commands.ocp_off", c.ocp_off, "queries.ocp_tripped", q.ocp_tripped),
+            ("queries.ovp_tripped", q.ovp_tripped, "commands.ovp_clear", c.ovp_clear),
+            ("queries.ocp_tripped", q.ocp_tripped, "commands.ocp_clear", c.ocp_clear),
+        ]
+        yield from (f"{a} needs {b}" for a, has_a, b, has_b in needs if has_a is not None and has_b is None)
+
+    def _wrong_replies(self) -> Iterator[str]:
+        flags = {"output", "ovp_enabled", "ocp_enabled", "ovp_tripped", "ocp_tripped"}
+        for name, query in self.queries:
+            if query is None:
+                continue
+            reply = query.reply
+            if name == "error":
+                right = isinstance(reply, ErrorReply)
+            elif name == "mode":
+                modes = {"cv", "cc", "off", "unregulated"}
+                right = isinstance(reply, WordReply | BitReply) and reply.meanings() <= modes
+            elif name in flags:
+                right = isinstance(reply, WordReply | BitReply) and reply.meanings() == {True, False}
+            else:
+                right = isinstance(reply, NumberReply)
+            if not right:
+                yield f"queries.{name} has a reply of the wrong kind or with the wrong meanings"
+
+    def _wrong_templates(self) -> Iterator[str]:
+        """A value must arrive whole: `{value:.1f}` would send 3.3 for 3.34."""
+        for name in ("volts", "amps", "ovp", "ocp"):
+            command: Command | None = getattr(self.commands, name)
+            if command is None:
+                continue
+            specs = [spec for line in command.send for field, spec in _template_fields(line) if field == "value"]
+            if not specs:
+                yield f"commands.{name} does not send its {{value}}"
+            steps = {getattr(ch, f"{'amps' if name == 'ocp' else name}_step") for m in self.model for ch in m.channel}
+            for spec in specs:
+                if any(abs(float(format(step * k, spec)) - step * k) > 1e-9 for step in steps for k in (1, 7, 333)):
+                    yield f"commands.{name} sends fewer decimals than the channel's step"
+
+    def capabilities(self, model: str) -> frozenset[Capability]:
+        """What the rig may count on with this instrument."""
+        c, q = self.commands, self.queries
+        found = next((m for m in self.model if m.name.upper() == model.upper()), None)
+        has: list[tuple[Capability, object]] = [
+            ("ovp", c.ovp), ("ocp", c.ocp_on), ("error-queue", q.error), ("mode", q.mode),
+            ("sequence", found and found.sequence),
+        ]  # fmt: skip
+        return frozenset(name for name, present in has if present is not None)
+
+    def recognise(self, idn: str) -> Instrument | None:
+        """The instrument behind a reply to *IDN?, or None if it is not one of this family."""
+        found = re.fullmatch(self.identity.match, idn, re.IGNORECASE)
+        if found is None:
+            return None
+        part = {"maker": "", "serial": "", "firmware": "", **found.groupdict(default="")}
+        return Instrument(
+            idn=idn, maker=part["maker"].strip(), model=part["model"].strip(), serial=part["serial"].strip(),
+            firmware=part["firmware"].strip(), dialect=self.name,
+        )  # fmt: skip
+
+    def channel(self, model: str, number: int) -> ChannelLimits:
+        """The limits of one channel. Raises UsageProblem for a model or channel that the dialect does not have."""
+        found = next((m for m in self.model if m.name.upper() == model.upper()), None)
+        if found is None:
+            names = ", ".join(m.name for m in self.model)
+            raise UsageProblem(f"Dialect {self.name} does not know the model {model}; it knows {names}.")
+        for limits in found.channel:
+            if limits.number == number:
+                return limits
+        numbers = ", ".join(str(limits.number) for limits in found.channel)
+        raise UsageProblem(f"The {found.name} has no channel {number} that the rig can use; it has {numbers}.")
+
+    def read(self, query: Query, raw: str, channel: int) -> Value:
+        """A reply's meaning. Raises ValueError with what is wrong."""
+        return query.reply.parse(raw, channel)
+
+
+def _template_fields(line: str) -> list[tuple[str, str]]:
+    try:
+        fields = [(name, spec or "") for _, name, spec, _ in string.Formatter().parse(line) if name is not None]
+    except ValueError as bad:
+        raise ValueError(f"{line!r}: {bad}") from None
+    for name, _ in fields:
+        if name not in ("channel", "name", "value"):
+            raise ValueError(f"{line!r}: {{{name}}} is not one of {{channel}}, {{name}}, {{value}}")
+    return fields
+
+
+def available(folders: Sequence[Path] = ()) -> dict[str, Path]:
+    """Dialect name -> file. A user's file takes the place of a shipped one of the same name."""
+    found: dict[str, Path] = {}
+    for folder in (SHIPPED, *folders):
+        if folder != SHIPPED and not folder.is_dir():
+            raise UsageProblem(f"The dialect folder {folder} does not exist.")
+        found.update({path.stem: path for path in sorted(folder.glob("*.toml"))})
+    return found
+
+
+def load(name: str, folders: Sequence[Path] = ()) -> Dialect:
+    """The dialect called `name`. Raises UsageProblem naming the nearest right name, key or the place of a mistake."""
+    files = available(folders)
+    if name not in files:
+        near = difflib.get_close_matches(name.lower(), files, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise UsageProblem(f"There is no supply dialect {name!r}; {hint}There are: {', '.join(sorted(files))}.")
+    return load_file(files[name])
+
+
+def load_file(path: Path) -> Dialect:
+    """A dialect from a file. Raises UsageProblem."""
+    try:
+        stat = path.stat()
+    except OSError as bad:
+        raise UsageProblem(f"{path}: cannot be read ({bad.strerror}).") from bad
+    return _load(path, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=32)
+def _load(path: Path, mtime_ns: int) -> Dialect:
+    del mtime_ns  # only there so that a changed file is read again
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as bad:
+        raise UsageProblem(f"{path}: not a readable TOML file ({bad}).") from bad
+    try:
+        dialect = Dialect.model_validate(data)
+    except ValidationError as bad:
+        raise UsageProblem(f"{path}: {_first_problem(bad)}") from bad
+    if dialect.name != path.stem:
+        raise UsageProblem(f"{path}: is named {dialect.name!r} inside; file name and name must agree.")
+    return dialect
+
+
+def _first_problem(bad: ValidationError) -> str:
+    errors: list[Any] = bad.errors(include_url=False)
+    error = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])  # a misspelt key explains the rest
+    where = ".".join(str(part) for part in error["loc"] if part not in ("number", "word", "bits", "error", "text"))
+    more = f" ({len(errors) - 1} more after that)" if len(errors) > 1 else ""
+    if error["type"] != "extra_forbidden":
+        return f"{where or 'the file'}: {error['msg']}{more}."
+    key = str(error["loc"][-1])
+    known = {name for table in _tables(Dialect) for name in table.model_fields}
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f"unknown key {where}{f'; did you mean {near[0]!r}?' if near else ''}{more}."
+
+
+def _tables(_: type[BaseModel]) -> list[type[BaseModel]]:
+    return [
+        Dialect, Identity, Transport, Command, Query, Commands, Queries, Missing, Sequence_, Timings, ChannelLimits,
+        Model, NumberReply, WordReply, BitReply, ErrorReply,
+    ]  # fmt: skip
+
+
+def recognise(idn: str, folders: Sequence[Path] = ()) -> tuple[Dialect, Instrument]:
+    """The dialect for a reply to *IDN?; a user's own comes before the shipped ones.
+
+    Raises UsageProblem listing the dialects if none knows the instrument.
+    """
+    files = available(folders)
+    own = [name for name, path in files.items() if path.parent != SHIPPED]
+    for name in [*own, *(name for name in files if name not in own)]:
+        dialect = load_file(files[name])
+        instrument = dialect.recognise(idn)
+        if instrument is not None:
+            return dialect, instrument
+    raise UsageProblem(
+        f"No dialect knows the instrument that says {idn!r}. There are: {', '.join(sorted(files))}; "
+        "name the right one in bench.toml, or add a file for this instrument (docs/adding-a-supply.md)."
+    )

@@ -1,0 +1,325 @@
+"""The driver: a supply's channels over VISA, in whatever dialect. Safety that must not be forgotten lives here.
+
+`VisaChannel` is the one implementation of `SupplyChannel`; the service owns it, clients reach it by lease.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+
+from rig.errors import BenchBlocked, UsageProblem
+from rig.supply.channel import Instrument, Mode, Reading, Setting, SupplyChannel, Trip, checked_maximum
+from rig.supply.dialect import Command, Query
+from rig.supply.instrument import Supply
+from rig.supply.replies import BitReply, Value, WordReply
+
+log = logging.getLogger(__name__)
+OFF_PATIENCE_S = 3.0
+
+
+class VisaChannel(SupplyChannel):
+    """A channel of a `Supply`. Thread-safe: each call holds the instrument's lock from first to last message."""
+
+    def __init__(self, supply: Supply, number: int, *, max_volts: float) -> None:
+        """Bound to `max_volts` for good. Raises UsageProblem if the instrument has no such channel."""
+        self._supply = supply
+        self._limits = supply.limits(number)
+        self._lease_max = checked_maximum(max_volts)
+        self._ceiling = self._lease_max
+        self._set: Setting | None = None
+        self._generation = -1
+        self._on = False
+
+    @property
+    def number(self) -> int:
+        return self._limits.number
+
+    @property
+    def name(self) -> str:
+        return f"{self._supply.instrument.model} channel {self._limits.number}"
+
+    def configure(self, setting: Setting, *, max_volts: float) -> Setting:
+        ceiling = min(self._lease_max, checked_maximum(max_volts))
+        wanted = self._checked(setting, ceiling)
+        c, q = self._supply.dialect.commands, self._supply.dialect.queries
+        with self._supply.link.lock:
+            self._set = None
+            self._ceiling = ceiling
+            if not self._switch_off():
+                raise self._refused("could not be switched off before it was set")
+            for old in self._supply.errors():
+                log.info("%s: left over: %s", self.name, old)
+            if c.ovp is not None and q.ovp is not None and wanted.ovp is not None:
+                self._put(c.ovp, wanted.ovp, q.ovp, self._limits.ovp_step, "OVP", "V")
+                self._switch(c.ovp_on, q.ovp_enabled, True, "OVP")
+            if wanted.ocp_trips and c.ocp is not None and q.ocp is not None:
+                self._put(c.ocp, wanted.amps, q.ocp, self._amps_tolerance, "OCP", "A")
+            self._switch(c.ocp_on if wanted.ocp_trips else c.ocp_off, q.ocp_enabled, wanted.ocp_trips, "OCP")
+            self._put(c.amps, wanted.amps, q.amps, self._amps_tolerance, "current limit", "A")
+            self._put(c.volts, wanted.volts, q.volts, self._volts_tolerance, "volts", "V")
+            self._clear_trips()
+            errors = self._supply.errors()
+            if errors:
+                raise self._refused(f"reports {'; '.join(errors)}")
+            if self._is_on():  # clearing a trip restores the output on some makes
+                self._switch_off()
+                raise self._refused("switched its output on by itself while it was being set")
+            self._set, self._generation, self._on = wanted, self._supply.link.generation, False
+        return wanted
+
+    def on(self) -> int:
+        command, query = self._supply.dialect.commands.output_on, self._supply.dialect.queries.output
+        with self._supply.link.lock:
+            setting = self._require_configured()
+            self._verify(setting)
+            try:
+                return self._switch_on(command, query)
+            except BenchBlocked:
+                self._set = None
+                self.off()  # it may be on although it did not say so
+                raise
+
+    def off(self) -> bool:
+        deadline = time.monotonic() + OFF_PATIENCE_S
+        with self._supply.link.lock:
+            while True:
+                try:
+                    return self._switch_off()
+                except BenchBlocked as lost:
+                    self._set = None
+                    log.warning("%s: switching off: %s", self.name, lost)
+                    if time.monotonic() >= deadline:
+                        return False
+                time.sleep(0.1)
+
+    def measure(self) -> Reading:
+        q = self._supply.dialect.queries
+        with self._supply.link.lock:
+            started = time.monotonic_ns()
+            raw = self._supply.ask_raw(q.measured_volts, self._limits)
+            volts = self._supply.meaning(q.measured_volts, raw, self._limits)
+            if q.measured_amps.send != q.measured_volts.send:
+                raw = self._supply.ask_raw(q.measured_amps, self._limits)
+            amps = self._supply.meaning(q.measured_amps, raw, self._limits)
+            ended = time.monotonic_ns()
+            mode = self._mode(float(amps))
+            if mode == "off" and self._on:
+                mode = self._found_off()
+        return Reading(float(volts), float(amps), mode, (started + ended) // 2)
+
+    def tripped(self) -> Trip | None:
+        q = self._supply.dialect.queries
+        with self._supply.link.lock:
+            if q.ovp_tripped is not None and self._supply.ask(q.ovp_tripped, self._limits):
+                return "ovp"
+            if q.ocp_tripped is not None and self._supply.ask(q.ocp_tripped, self._limits):
+                return "ocp"
+        return None
+
+    def set_volts(self, volts: float, *, verify: bool = True) -> int:
+        value = self._volts(volts, self._ceiling)
+        d = self._supply.dialect
+        with self._supply.link.lock:
+            now = self._require_configured()
+            at = self._change(d.commands.volts, value, d.queries.volts, self._volts_tolerance, "volts", "V", verify)
+            self._set = Setting(value, now.amps, now.ovp, now.ocp_trips)
+        return at
+
+    def set_current_limit(self, amps: float, *, verify: bool = True) -> int:
+        value = self._amps(amps)
+        c, q = self._supply.dialect.commands, self._supply.dialect.queries
+        with self._supply.link.lock:
+            now = self._require_configured()
+            if now.ocp_trips and c.ocp is not None and q.ocp is not None:
+                self._put(c.ocp, value, q.ocp, self._amps_tolerance, "OCP", "A")
+            at = self._change(c.amps, value, q.amps, self._amps_tolerance, "current limit", "A", verify)
+            self._set = Setting(now.volts, value, now.ovp, now.ocp_trips)
+        return at
+
+    # what may be sent at all
+
+    def _checked(self, setting: Setting, ceiling: float) -> Setting:
+        volts, amps, ovp = self._volts(setting.volts, ceiling), self._amps(setting.amps), setting.ovp
+        can = self._supply.dialect.capabilities(self._supply.instrument.model)
+        if ovp is None and "ovp" in can:
+            raise UsageProblem(f'{self.name} has over-voltage protection: use it (ovp = "supply" in bench.toml).')
+        if ovp is not None:
+            if "ovp" not in can:
+                raise UsageProblem(f'{self.name} has no over-voltage protection; say ovp = "none" in bench.toml.')
+            ovp = _stepped(ovp, self._limits.ovp_step)
+            highest = self._limits.ovp_max or math.inf
+            if not volts < ovp <= highest:
+                raise UsageProblem(
+                    f"OVP of {setting.ovp} V does not fit {self.name}: it must be above the {volts:g} V that are set"
+                    + (f" and at most {highest:g} V." if math.isfinite(highest) else ".")
+                )
+        if setting.ocp_trips and "ocp" not in can:
+            raise UsageProblem(f"{self.name} has no over-current protection that could trip.")
+        return Setting(volts, amps, ovp, setting.ocp_trips)
+
+    def _volts(self, volts: float, ceiling: float) -> float:
+        if not (math.isfinite(volts) and 0 <= volts <= ceiling):
+            raise UsageProblem(
+                f"{volts} V was asked of {self.name}, whose maximum is {ceiling:g} V here; nothing was sent."
+            )
+        if volts > self._limits.volts_max:
+            raise UsageProblem(f"{self.name} gives at most {self._limits.volts_max:g} V, not {volts:g} V.")
+        value = _stepped(volts, self._limits.volts_step)
+        return value if value <= ceiling else _stepped(value - self._limits.volts_step, self._limits.volts_step)
+
+    def _amps(self, amps: float) -> float:
+        if not (math.isfinite(amps) and 0 < amps <= self._limits.amps_max):
+            raise UsageProblem(
+                f"A current limit of {amps} A does not fit {self.name} (0 to {self._limits.amps_max:g} A)."
+            )
+        return _stepped(amps, self._limits.amps_step)
+
+    # talking, with the lock held
+
+    @property
+    def _volts_tolerance(self) -> float:
+        return self._limits.volts_tolerance or self._limits.volts_step
+
+    @property
+    def _amps_tolerance(self) -> float:
+        return self._limits.amps_tolerance or self._limits.amps_step
+
+    def _require_configured(self) -> Setting:
+        if self._set is None or self._generation != self._supply.link.generation:
+            raise self._refused(
+                "was not configured since it was found off or its connection was opened; configure it"
+            )
+        return self._set
+
+    def _verify(self, setting: Setting) -> None:
+        """Everything still reads as it was set: nobody turned a knob."""
+        q = self._supply.dialect.queries
+        checks: list[tuple[Query | None, float | bool | None, float, str]] = [
+            (q.ovp, setting.ovp, self._limits.ovp_step, "OVP"),
+            (q.ovp_enabled, setting.ovp is not None, 0, "OVP"),
+            (q.ocp_enabled, setting.ocp_trips, 0, "OCP"),
+            (q.amps, setting.amps, self._amps_tolerance, "current limit"),
+            (q.volts, setting.volts, self._volts_tolerance, "volts"),
+        ]
+        for query, expected, tolerance, what in checks:
+            if query is None or expected is None:
+                continue
+            value = self._supply.ask(query, self._limits)
+            if not _agrees(value, expected, tolerance):
+                self._set = None
+                raise self._refused(f"had its {what} changed by somebody since it was set: it reads {value}")
+
+    def _put(self, command: Command, value: float, query: Query, tolerance: float, what: str, unit: str) -> None:
+        self._change(command, value, query, tolerance, what, unit, verify=True)
+
+    def _change(
+        self, command: Command, value: float, query: Query, tolerance: float, what: str, unit: str, verify: bool
+    ) -> int:
+        deadline = time.monotonic() + self._supply.dialect.timings.set_s
+        started = ended = time.monotonic_ns()
+        self._supply.tell(command, self._limits, value)
+        first = True
+        while verify:
+            read = self._supply.ask(query, self._limits)
+            if first:
+                ended, first = time.monotonic_ns(), False
+            if _agrees(read, value, tolerance):
+                break
+            if time.monotonic() >= deadline:
+                self._set = None
+                errors = self._supply.errors()
+                more = f" ({'; '.join(errors)})" if errors else ""
+                if self._on:
+                    more += ", so it was switched off" if self._switch_off() else ", and could not be switched off"
+                raise self._refused(f"was told {what} {value:g} {unit} and reads back {read} {unit}{more}")
+            time.sleep(0.01)
+        return (started + (time.monotonic_ns() if first else ended)) // 2
+
+    def _switch(self, command: Command | None, query: Query | None, state: bool, what: str) -> None:
+        if command is None or query is None:
+            return
+        self._supply.tell(command, self._limits)
+        if not self._until(query, state, self._supply.dialect.timings.set_s):
+            raise self._refused(f"did not switch its {what} {'on' if state else 'off'}")
+
+    def _until(self, query: Query, state: bool, patience_s: float) -> bool:
+        deadline = time.monotonic() + patience_s
+        while self._supply.ask(query, self._limits) is not state:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.01)
+        return True
+
+    def _is_on(self) -> bool:
+        return self._supply.ask(self._supply.dialect.queries.output, self._limits) is True
+
+    def _switch_on(self, command: Command, query: Query) -> int:
+        started = time.monotonic_ns()
+        self._supply.tell(command, self._limits)
+        is_on = self._supply.ask(query, self._limits)
+        ended = time.monotonic_ns()
+        if not is_on and not self._until(query, True, self._supply.dialect.timings.output_s):
+            errors, trip = self._supply.errors(), self.tripped()
+            why = f": {trip.upper()} tripped" if trip else f": it reports {'; '.join(errors)}" if errors else ""
+            raise self._refused(f"did not stay on{why}")
+        self._on = True
+        return (started + ended) // 2
+
+    def _switch_off(self) -> bool:
+        d = self._supply.dialect
+        self._supply.tell(d.commands.output_off, self._limits)
+        is_off = self._until(d.queries.output, False, d.timings.output_s)
+        if is_off:
+            self._on = False
+        return is_off
+
+    def _clear_trips(self) -> None:
+        c, trip = self._supply.dialect.commands, self.tripped()
+        while trip is not None:
+            command = c.ovp_clear if trip == "ovp" else c.ocp_clear
+            log.warning("%s: %s had tripped; cleared", self.name, trip)
+            if command is not None:
+                self._supply.tell(command, self._limits)
+            again = self.tripped()
+            if again == trip:
+                raise self._refused(f"has tripped ({trip.upper()}) and cannot be cleared: something feeds its output")
+            trip = again
+
+    def _mode(self, amps: float) -> Mode:
+        query = self._supply.dialect.queries.mode
+        reply = query.reply if query is not None else None
+        tells_off = isinstance(reply, WordReply | BitReply) and "off" in reply.meanings()
+        if not tells_off and not self._is_on():
+            return "off"
+        if query is not None:
+            mode: Mode = self._supply.ask(query, self._limits)  # type: ignore[assignment]  # the dialect was checked
+            return mode
+        limit = self._supply.ask(self._supply.dialect.queries.amps, self._limits)
+        return "cc" if amps >= float(limit) - self._limits.amps_step else "cv"
+
+    def _found_off(self) -> Mode:
+        """The mode says off although we switched it on: true, unless it is only still coming up."""
+        if self._is_on() and self.tripped() is None:
+            return "unregulated"
+        log.warning("%s was found off", self.name)
+        self._on, self._set = False, None
+        return "off"
+
+    def _refused(self, what: str) -> BenchBlocked:
+        return BenchBlocked("supply-refused", f"{self.name} ({self._supply.link.resource}) {what}.")
+
+
+def _stepped(value: float, step: float) -> float:
+    """The multiple of `step` nearest to `value`, without binary dust."""
+    return round(round(value / step) * step, 9)
+
+
+def _agrees(read: Value, expected: float | bool, tolerance: float) -> bool:
+    if isinstance(expected, bool) or isinstance(read, bool | str):
+        return read is expected
+    return abs(read - expected) <= tolerance + 1e-9
+
+
+__all__ = ["Instrument", "Reading", "Setting", "Supply", "SupplyChannel", "VisaChannel"]

@@ -1,0 +1,174 @@
+"""The guardian: a child of the supply service that does one thing, should the service die without a goodbye:
+switch off every output that was on, over a VISA session of its own, and confirm it.
+
+It waits on a pipe whose other end only the service holds, so it notices any death, kill -9 included, and it can
+outlive the service only for as long as the switching off takes. It inherits the service's locks: nobody else
+opens the instrument before it is done.
+
+Messages, one JSON object a line: `start` (how to reach the instrument), `on` N, `off` N, `bye`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+RESCUE_S = 12.0  # many supplies accept one client and are slow to notice that the dead one is gone
+
+
+class Guardian:
+    """The service's end: starts the guardian, keeps it told, and starts another should it die first."""
+
+    def __init__(self, how: dict[str, Any], lock_fds: Sequence[int]) -> None:
+        self._how = how
+        self._lock_fds = tuple(lock_fds)
+        self._on: set[int] = set()
+        self._process = self._start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def tell_on(self, channel: int) -> None:
+        """Call before an output is switched on."""
+        self._on.add(channel)
+        self._tell({"on": channel})
+
+    def tell_off(self, channel: int) -> None:
+        """Call after an output was read back off."""
+        self._on.discard(channel)
+        self._tell({"off": channel})
+
+    def look(self) -> bool:
+        """Replace a guardian that died. True if that was needed."""
+        if self._process.poll() is None:
+            return False
+        self._close_pipe()
+        self._process = self._start()
+        return True
+
+    def dismiss(self, *, clean: bool) -> bool:
+        """End it: with a goodbye, or (`clean` False) leaving it to switch off what is still on. Whether it is gone."""
+        if clean:
+            self._tell({"bye": True})
+        self._close_pipe()
+        try:
+            self._process.wait(2 if clean else RESCUE_S + 8)
+        except subprocess.TimeoutExpired:
+            _say(f"guardian {self.pid} is still at work as the service ends")
+            return False
+        return True
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "rig.supply.guardian"],
+            stdin=subprocess.PIPE,
+            pass_fds=self._lock_fds,
+            start_new_session=True,
+        )
+        self._process = process
+        self._send({"start": self._how})
+        for channel in self._on:
+            self._send({"on": channel})
+        return process
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        try:
+            self._send(message)
+        except OSError:
+            self.look()  # a new one is told the whole state
+
+    def _send(self, message: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(message).encode() + b"\n")
+        self._process.stdin.flush()
+
+    def _close_pipe(self) -> None:
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):  # it is dead; what was buffered goes nowhere
+                self._process.stdin.close()
+
+
+def _watch() -> tuple[dict[str, Any], set[int]] | None:
+    """Follow the service; None when it said goodbye, else how to reach the instrument and what is on."""
+    how: dict[str, Any] = {}
+    on: set[int] = set()
+    for raw in sys.stdin.buffer:
+        try:
+            message = json.loads(raw)
+        except ValueError:
+            break  # torn by the service's death
+        if "start" in message:
+            how = message["start"]
+        elif "on" in message:
+            on.add(message["on"])
+            import rig.supply.instrument  # noqa: F401  # heavy: loaded while there is time
+        elif "off" in message:
+            on.discard(message["off"])
+        elif "bye" in message:
+            return None
+    return how, on
+
+
+def rescue(how: dict[str, Any], channels: set[int]) -> bool:
+    """Switch `channels` off and read them back off, trying for RESCUE_S seconds."""
+    from rig.errors import RigError
+    from rig.supply.driver import VisaChannel
+    from rig.supply.instrument import Supply
+
+    left = set(channels)
+    deadline = time.monotonic() + RESCUE_S
+    while True:
+        try:
+            supply = Supply.open(
+                how["resource"],
+                dialect=how["dialect"],
+                serial=how["serial"] or None,
+                folders=[Path(folder) for folder in how["folders"]],
+            )
+            try:
+                for number in sorted(left):
+                    if VisaChannel(supply, number, max_volts=1).off():
+                        left.discard(number)
+                        _say(f"channel {number} switched off and read back off")
+            finally:
+                supply.close()
+        except RigError as bad:
+            _say(f"not yet: {bad}")
+        if not left or time.monotonic() > deadline:
+            break
+        time.sleep(0.1)
+    if left:
+        _say(f"COULD NOT SWITCH OFF channel {', '.join(map(str, sorted(left)))} of {how['resource']}: do it by hand")
+    return not left
+
+
+def _say(text: str) -> None:
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    sys.stderr.write(f"{stamp} guardian {os.getpid()}: {text}\n")
+    sys.stderr.flush()
+
+
+def main() -> int:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # it ends with its service, not before
+    found = _watch()
+    if found is None:
+        return 0
+    how, on = found
+    if not on:
+        return 0
+    _say(f"the service died with channel {', '.join(map(str, sorted(on)))} on")
+    return 0 if rescue(how, on) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

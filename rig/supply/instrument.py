@@ -1,0 +1,122 @@
+"""An instrument: its line, its dialect, its identity, its error queue. Knows no safety: see `rig.supply.driver`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from rig.errors import BenchBlocked, UsageProblem
+from rig.supply.channel import Instrument
+from rig.supply.dialect import ChannelLimits, Command, Dialect, Query, Transport, load, recognise
+from rig.supply.replies import Value
+from rig.supply.visa import Link
+
+log = logging.getLogger(__name__)
+ERROR_QUEUE_DEPTH = 40  # the deepest queue seen is 20
+
+
+class Supply:
+    """One instrument: its line, its dialect, its identity."""
+
+    def __init__(self, link: Link, dialect: Dialect, instrument: Instrument) -> None:
+        self.link = link
+        self.dialect = dialect
+        self.instrument = instrument
+
+    @classmethod
+    def open(
+        cls,
+        resource: str,
+        *,
+        dialect: str | None = None,
+        serial: str | None = None,
+        folders: Sequence[Path] = (),
+        patience_s: float = 0.0,
+    ) -> Supply:
+        """Open, identify, and empty the error queue.
+
+        Raises UsageProblem for an instrument that no dialect knows, that the named dialect is not for, or whose
+        serial number is not `serial`; BenchBlocked("supply-lost") if nothing answers.
+        """
+        named = load(dialect, folders) if dialect is not None else None
+        link = Link(resource, named.transport if named else Transport())
+        idn = link.open(patience_s)
+        try:
+            if named is None:
+                named, instrument = recognise(idn, folders)
+            else:
+                instrument = _must_be(named, idn)
+            if serial is not None and instrument.serial.upper() != serial.upper():
+                raise UsageProblem(
+                    f"The instrument at {resource} is {instrument.model} with serial number {instrument.serial}, "
+                    f"not {serial}: correct bench.toml or the cabling."
+                )
+            supply = cls(link, named, instrument)
+            opening = named.commands.opening.send if named.commands.opening else []
+            link.adopt(named.transport, [filled(line, None) for line in opening])
+            supply.errors()
+        except BaseException:
+            link.close()
+            raise
+        return supply
+
+    def limits(self, number: int) -> ChannelLimits:
+        """What channel `number` can do. Raises UsageProblem if there is no such channel."""
+        return self.dialect.channel(self.instrument.model, number)
+
+    def tell(self, command: Command, limits: ChannelLimits, value: float | None = None) -> None:
+        self.link.write(*(filled(line, limits, value) for line in command.send))
+
+    def ask_raw(self, query: Query, limits: ChannelLimits | None = None) -> str:
+        return self.link.query(filled(query.send, limits), [filled(line, limits) for line in query.before])
+
+    def ask(self, query: Query, limits: ChannelLimits | None = None) -> Value:
+        return self.meaning(query, self.ask_raw(query, limits), limits)
+
+    def meaning(self, query: Query, raw: str, limits: ChannelLimits | None = None) -> Value:
+        try:
+            return self.dialect.read(query, raw, limits.number if limits else 0)
+        except ValueError as bad:
+            self.link.suspect()
+            raise BenchBlocked(
+                "supply-refused",
+                f"{self.instrument.model} answered {filled(query.send, limits)!r} in a way that dialect "
+                f"{self.dialect.name} cannot read: {bad}.",
+            ) from bad
+
+    def errors(self) -> list[str]:
+        """Empty the error queue; what was in it, oldest first."""
+        query = self.dialect.queries.error
+        found: list[str] = []
+        while query is not None and len(found) < ERROR_QUEUE_DEPTH:
+            raw = self.ask_raw(query)
+            entry = str(self.meaning(query, raw))
+            if entry:
+                found.append(entry)
+                log.info("%s error queue: %s", self.instrument.model, entry)
+            elif raw.strip().lstrip("+-0").startswith(tuple("123456789")):
+                continue  # an entry that this family sends without meaning it: there may be more behind it
+            else:
+                break
+        return found
+
+    def close(self) -> None:
+        self.link.close()
+
+
+def _must_be(dialect: Dialect, idn: str) -> Instrument:
+    instrument = dialect.recognise(idn)
+    if instrument is None:
+        raise UsageProblem(
+            f"The instrument says {idn!r}, which is none of dialect {dialect.name} ({dialect.title}): "
+            "leave `dialect` out of bench.toml, or name the right one."
+        )
+    return instrument
+
+
+def filled(line: str, limits: ChannelLimits | None, value: float | None = None) -> str:
+    """A template of the dialect with its channel and value put in."""
+    if limits is None:
+        return line.format(channel=0, name="")
+    return line.format(channel=limits.number, name=limits.name or str(limits.number), value=value)

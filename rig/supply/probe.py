@@ -1,0 +1,120 @@
+"""Walking a dialect over a real instrument, outputs off: which lines it understands, how fast, and what it says.
+
+Nothing is switched on. Each setting is written back with the value just read, so the instrument stays as it was.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from rig.errors import BenchBlocked
+from rig.supply.dialect import ChannelLimits, Command, Query
+from rig.supply.instrument import Supply, filled
+from rig.supply.replies import Value
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line sent: its name in the dialect, the text, the reply ("" for a command), how long it took, what the
+    error queue held afterwards, and what is wrong with it ("" if nothing)."""
+
+    entry: str
+    sent: str
+    reply: str
+    ms: float
+    errors: tuple[str, ...]
+    problem: str
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What walking the dialect showed. `good` is False if any row has a problem; `verdict` is for a person."""
+
+    idn: str
+    dialect: str
+    channel: int
+    good: bool
+    verdict: str
+    rows: tuple[Row, ...] = field(default=())
+
+
+def probe(supply: Supply, number: int) -> Probe:
+    """Walk the dialect on one channel. Raises BenchBlocked("supply-refused") if its output is on."""
+    limits = supply.limits(number)
+    with supply.link.lock:
+        if supply.ask(supply.dialect.queries.output, limits) is not False:
+            raise BenchBlocked(
+                "supply-refused",
+                f"The output of {supply.instrument.model} channel {number} is on: "
+                "switch it off at the instrument (with nothing of value on it) and check again.",
+            )
+        supply.errors()
+        found: dict[str, Value] = {}
+        rows = [
+            _ask(supply, name, query, limits, found) for name, query in supply.dialect.queries if query is not None
+        ]
+        rows += [
+            _write_back(supply, name, command, limits, value) for name, command, value in _settings(supply, found)
+        ]
+        still_off = supply.ask(supply.dialect.queries.output, limits) is False
+    bad = [row.entry for row in rows if row.problem]
+    if not still_off:
+        verdict = "The output went on while the dialect was walked: do not use this dialect."
+    elif bad:
+        verdict = f"{len(bad)} of {len(rows)} lines of dialect {supply.dialect.name} do not fit: {', '.join(bad)}."
+    else:
+        verdict = f"All {len(rows)} lines of dialect {supply.dialect.name} fit."
+    good = still_off and not bad
+    return Probe(supply.instrument.idn, supply.dialect.name, number, good, verdict, tuple(rows))
+
+
+def _settings(supply: Supply, found: dict[str, Value]) -> list[tuple[str, Command, float | None]]:
+    """Commands that change nothing now: each with the value that was just read."""
+    c = supply.dialect.commands
+    same: list[tuple[str, Command, float | None]] = [("output_off", c.output_off, None)]
+    for name, command in (("volts", c.volts), ("amps", c.amps), ("ovp", c.ovp), ("ocp", c.ocp)):
+        value = found.get(name)
+        if command is not None and isinstance(value, float):
+            same.append((name, command, value))
+    for what, on, off in (("ovp", c.ovp_on, c.ovp_off), ("ocp", c.ocp_on, c.ocp_off)):
+        state = found.get(f"{what}_enabled")
+        command = on if state is True else off if state is False else None
+        if command is not None:
+            same.append((f"{what}_{'on' if state else 'off'}", command, None))
+    return same
+
+
+def _ask(supply: Supply, name: str, query: Query, limits: ChannelLimits, found: dict[str, Value]) -> Row:
+    started = time.monotonic()
+    reply = problem = ""
+    try:
+        reply = supply.ask_raw(query, limits)
+        found[name] = query.reply.parse(reply, limits.number)
+    except (BenchBlocked, ValueError) as bad:
+        problem = str(bad)
+    ms = (time.monotonic() - started) * 1000
+    return _row(supply, f"queries.{name}", filled(query.send, limits), reply, ms, problem)
+
+
+def _write_back(supply: Supply, name: str, command: Command, limits: ChannelLimits, value: float | None) -> Row:
+    started = time.monotonic()
+    problem = ""
+    try:
+        supply.tell(command, limits, value)
+    except BenchBlocked as bad:
+        problem = str(bad)
+    ms = (time.monotonic() - started) * 1000
+    text = "; ".join(filled(line, limits, value) for line in command.send)
+    return _row(supply, f"commands.{name}", text, "", ms, problem)
+
+
+def _row(supply: Supply, entry: str, sent: str, reply: str, ms: float, problem: str) -> Row:
+    errors: list[str] = []
+    try:
+        errors = supply.errors()
+    except BenchBlocked as bad:
+        problem = problem or str(bad)
+    if errors and not problem:
+        problem = f"it reports {'; '.join(errors)}"
+    return Row(entry, sent, reply, round(ms, 3), tuple(errors), problem)

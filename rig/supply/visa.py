@@ -1,0 +1,221 @@
+"""The line to an instrument: PyVISA with what its pure Python backend needs to be dependable.
+
+What is worked around here, each seen with pyvisa-py 0.8.1:
+- a raw socket leaves Nagle's algorithm on (two writes then take 40 ms) and its attribute for that is broken;
+- opening a closed port succeeds, the first write raises a bare OSError;
+- a peer that hangs up looks like a timeout;
+- the answer to a question that timed out is handed to the next question, so the line is reopened after that;
+- a session is not thread-safe, so one lock spans a question and its answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import pyvisa
+from pyvisa.constants import StatusCode
+from pyvisa.errors import Error as VisaError
+from pyvisa.errors import VisaIOError
+
+from rig.errors import BenchBlocked, UsageProblem
+
+if TYPE_CHECKING:
+    from rig.supply.dialect import Transport
+
+log = logging.getLogger(__name__)
+OPEN_TIMEOUT_S = 3.0
+# What a broken line raises. RuntimeError and AttributeError: pyvisa-py's sessions, when closed under it.
+_BROKEN = (VisaError, OSError, RuntimeError, AttributeError)
+
+
+@lru_cache(maxsize=1)
+def _manager(library: str) -> Any:
+    # Kept for the life of the process: a collected ResourceManager closes its sessions.
+    try:
+        return pyvisa.ResourceManager(library)
+    except (OSError, ValueError, ImportError) as bad:
+        raise UsageProblem(f"The VISA library {library!r} cannot be loaded ({bad}).") from bad
+
+
+class Link:
+    """One VISA session, opened on first use and again after it broke. Thread-safe.
+
+    Every failure is BenchBlocked("supply-lost"); the session is then closed, and the next use opens a new one,
+    which has to be the same instrument. `generation` counts the sessions: what was known under another one is
+    no longer known.
+    """
+
+    def __init__(self, resource: str, transport: Transport) -> None:
+        self.resource = resource
+        self.transport = transport
+        self.lock = threading.RLock()
+        self.generation = 0
+        self.idn = ""
+        self._opening: Sequence[str] = ()  # sent after *IDN? of every session
+        self._session: Any = None
+        self._free_at = 0.0
+
+    def open(self, patience_s: float = 0.0) -> str:
+        """Open and ask *IDN?; for `patience_s` seconds a refused or hung-up connection is tried again."""
+        deadline = time.monotonic() + patience_s
+        while True:
+            try:
+                return self._open_once()
+            except BenchBlocked:
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(0.15)
+
+    def adopt(self, transport: Transport, opening: Sequence[str]) -> None:
+        """Now that the dialect is known: its line settings, and what it wants said at the start of a session."""
+        with self.lock:
+            self.transport, self._opening = transport, opening
+            self._prepare()
+            for line in opening:
+                self._send(line)
+
+    def close(self) -> None:
+        with self.lock:
+            session, self._session = self._session, None
+            if session is not None:
+                try:
+                    session.close()
+                except _BROKEN as bad:
+                    log.debug("closing %s: %s", self.resource, bad)
+
+    def write(self, *lines: str) -> None:
+        """Send messages, one after the other."""
+        with self.lock:
+            self._ready()
+            for line in lines:
+                self._send(line)
+
+    def query(self, line: str, before: Sequence[str] = ()) -> str:
+        """Send `before`, then a question; its answer without line end."""
+        with self.lock:
+            self._ready()
+            for first in before:
+                self._send(first)
+            self._send(line)
+            return self._receive(line)
+
+    def suspect(self) -> None:
+        """Something that was read makes no sense: do not trust this session any more."""
+        self.close()
+
+    def _open_once(self) -> str:
+        with self.lock:
+            self.close()
+            self._session = self._visa_open()
+            self.generation += 1
+            self._prepare()
+            self._send("*IDN?")
+            idn = self._receive("*IDN?").replace("\x00", "").strip()
+            if self.idn and idn != self.idn:
+                self.close()
+                raise BenchBlocked(
+                    "supply-lost", f"At {self.resource} there is now another instrument ({idn}); it was {self.idn}."
+                )
+            self.idn = idn
+            for line in self._opening:
+                self._send(line)
+            return idn
+
+    def _visa_open(self) -> Any:
+        manager = _manager(os.environ.get("PYVISA_LIBRARY") or "@py")
+        try:
+            return manager.open_resource(self.resource, open_timeout=int(OPEN_TIMEOUT_S * 1000))
+        except VisaIOError as bad:
+            if bad.error_code in (StatusCode.error_invalid_resource_name, StatusCode.error_resource_not_found):
+                raise UsageProblem(f"{self.resource!r} is not a VISA resource that can be opened here.") from bad
+            raise self._lost(f"could not be opened ({_why(bad)})") from bad
+        except ValueError as bad:
+            raise UsageProblem(f"{self.resource!r} cannot be used: {bad}.") from bad
+        except Exception as bad:  # pyvisa-py raises bare Exception("could not connect: ...")
+            raise self._lost(f"could not be opened ({_why(bad)})") from bad
+
+    def _prepare(self) -> None:
+        session, how = self._session, self.transport
+        try:
+            session.timeout = how.timeout_s * 1000
+            session.read_termination = how.read_termination
+            session.write_termination = how.write_termination
+            if how.baud is not None and hasattr(session, "baud_rate"):
+                session.baud_rate = how.baud
+        except _BROKEN as bad:
+            raise self._lost(_why(bad)) from bad
+        sock = self._socket()
+        if sock is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 3), ("TCP_KEEPCNT", 3)):
+                if hasattr(socket, name):
+                    sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+    def _backend_session(self) -> Any:
+        """pyvisa-py's own session object, or None with another backend."""
+        try:
+            return self._session.visalib.sessions[self._session.session]
+        except (*_BROKEN, KeyError, TypeError):
+            return None
+
+    def _socket(self) -> socket.socket | None:
+        found = getattr(self._backend_session(), "interface", None)
+        return found if isinstance(found, socket.socket) and found.type == socket.SOCK_STREAM else None
+
+    def _ready(self) -> None:
+        if self._session is None:
+            self._open_once()
+            return
+        sock = self._socket()
+        if sock is None:
+            return
+        pending = getattr(self._backend_session(), "_pending_buffer", None)
+        try:
+            while True:
+                early = sock.recv(4096, socket.MSG_DONTWAIT)
+                if not early:
+                    raise self._lost("closed the connection")
+                log.warning("%s sent %r unasked; dropped", self.resource, early)
+        except BlockingIOError:
+            if pending:
+                pending.clear()
+        except OSError as bad:
+            raise self._lost(_why(bad)) from bad
+
+    def _send(self, line: str) -> None:
+        wait = self._free_at - time.monotonic()
+        if wait > 0:
+            time.sleep(wait)
+        try:
+            self._session.write(line)
+        except _BROKEN as bad:
+            raise self._lost(f"did not take {line!r} ({_why(bad)})") from bad
+        self._free_at = time.monotonic() + self.transport.gap_s
+
+    def _receive(self, line: str) -> str:
+        try:
+            raw: bytes = self._session.read_raw()
+        except _BROKEN as bad:
+            raise self._lost(f"gave no answer to {line!r} ({_why(bad)})") from bad
+        self._free_at = time.monotonic() + self.transport.gap_s
+        return raw.decode("latin-1").rstrip("\r\n")
+
+    def _lost(self, what: str) -> BenchBlocked:
+        self.close()
+        return BenchBlocked("supply-lost", f"The supply at {self.resource} {what}.")
+
+
+def _why(bad: BaseException) -> str:
+    if isinstance(bad, VisaIOError):
+        return "timeout" if bad.error_code == StatusCode.error_timeout else str(bad.abbreviation)
+    if isinstance(bad, OSError) and bad.strerror:
+        return bad.strerror.lower()
+    return str(bad) or type(bad).__name__
