@@ -1,0 +1,95 @@
+"""bench.toml: the one file by which a real bench differs from a simulated one, or from another."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from rig.errors import UsageProblem
+from rig.toml import checked, nearest, read_toml
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class BenchTable(_Table):
+    name: str
+    profiles: Path | None = None  # folder of users' own dialects/, products/, firmwares/, flashers/
+    image: Path | None = None  # what `rig convert` writes when no --image is given
+    simulated_speed: float | None = Field(default=None, gt=0)  # written by `rig sim`: results say it
+
+
+class SupplyTable(_Table):
+    resource: str  # any VISA resource
+    dialect: str | None = None  # else chosen by *IDN?
+    serial: str | None = None  # refuse another instrument
+    cal_due: date | None = None  # past it the bench is blocked unless waived
+
+
+class SlotTable(_Table):
+    supply: str
+    channel: int = Field(ge=1)
+    flash_port: str  # UART1
+    log_port: str | None = None  # UART2
+    baud: int = Field(default=921600, ge=9600, le=3_250_000)
+    product: str
+    ovp: Literal["supply", "none"] = "supply"
+    change: list[str] | None = None  # command that puts the next board in; else a prompt
+
+
+class RecordsTable(_Table):
+    url: str | None = None
+
+
+class BenchConfig(_Table):
+    """A whole bench.toml. `path` is where it was read; relative paths in it start from its folder."""
+
+    bench: BenchTable
+    supply: dict[str, SupplyTable] = Field(default_factory=dict)
+    slot: dict[str, SlotTable] = Field(default_factory=dict)
+    records: RecordsTable = Field(default_factory=RecordsTable)
+    path: Path = Field(default=Path("bench.toml"), exclude=True)
+
+    @model_validator(mode="after")
+    def _whole(self) -> BenchConfig:
+        if not self.slot:
+            raise ValueError("there is no [slot.NAME] table: a bench needs at least one slot")
+        return self
+
+
+def load_bench(path: Path) -> BenchConfig:
+    """Read and check a bench file. UsageProblem says what is wrong, in one sentence."""
+    config = checked(BenchConfig, read_toml(path, "bench file"), str(path))
+    config.path = path.absolute()
+    used: dict[tuple[str, int], str] = {}
+    ports: dict[str, str] = {}
+    for name, slot in config.slot.items():
+        if slot.supply not in config.supply:
+            raise UsageProblem(
+                f"{path}: slot {name} names supply {slot.supply!r}; {nearest(slot.supply, config.supply)}"
+            )
+        other = used.setdefault((slot.supply, slot.channel), name)
+        if other != name:
+            raise UsageProblem(
+                f"{path}: slots {other} and {name} both name {slot.supply} channel {slot.channel}; "
+                "each board needs an output of its own"
+            )
+        for port in filter(None, (slot.flash_port, slot.log_port)):
+            if port in ports:
+                raise UsageProblem(f"{path}: port {port} is named by both {ports[port]} and slot {name}")
+            ports[port] = f"slot {name}"
+    return config
+
+
+def profile_folders(config: BenchConfig, kind: str) -> list[Path]:
+    """The user's own folders for `kind` (dialects, products, firmwares, flashers), if bench.toml names any."""
+    if config.bench.profiles is None:
+        return []
+    folder = config.path.parent / config.bench.profiles
+    if not folder.is_dir():
+        raise UsageProblem(f"{config.path}: the profiles folder {folder} does not exist")
+    return [folder / kind]

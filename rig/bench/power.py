@@ -1,0 +1,174 @@
+"""Power for one board: switched, discharged, and watched all the while by a sampling thread.
+
+What the supply reads goes to power.csv (`mono_ns,volts,amps,mode`; live, unsynced), and to whoever asks whether
+the rail sagged. A supply's meter is slow: a sag it did not show is not a sag that did not happen.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from rig.bench.product import Supplied
+from rig.errors import BenchBlocked, RigError
+from rig.supply.channel import Reading, Setting, SupplyChannel
+
+_SETTLE_NS = 300_000_000  # inrush and the meter's own averaging after switching on: not a sag
+_PERIOD_S = 0.05
+
+
+@dataclass(frozen=True)
+class Sag:
+    """The worst moment since the output was switched on."""
+
+    volts: float
+    limited: bool  # the supply said that it limits the current
+    mono_ns: int
+
+
+class BoardPower:
+    """One channel, one board. Use as a context manager: leaving it switches the output off.
+
+    All methods raise BenchBlocked with a code when the supply fails.
+    """
+
+    def __init__(self, channel: SupplyChannel, supplied: Supplied, *, ovp: bool, samples: Path | None = None) -> None:
+        self.channel = channel
+        self.supplied = supplied
+        self._ovp = ovp
+        self._samples = samples
+        self._file: IO[str] | None = None
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._closely = threading.Event()
+        self._on_ns = 0
+        self._sag: Sag | None = None
+        self._recent: list[Reading] = []
+        self.error: RigError | None = None
+        self.setting: Setting | None = None
+        self._thread = threading.Thread(target=self._watch, name="power-samples", daemon=True)
+
+    def __enter__(self) -> BoardPower:
+        supplied = self.supplied
+        self.setting = self.channel.configure(
+            Setting(
+                supplied.volts,
+                supplied.current_limit,
+                supplied.ovp if self._ovp else None,
+                supplied.on_overcurrent == "trip",
+            ),
+            max_volts=supplied.maximum_volts,
+        )
+        if self._samples is not None:
+            self._file = self._samples.open("w", encoding="utf-8", buffering=1)
+            self._file.write("mono_ns,volts,amps,mode\n")
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stop.set()
+        self._closely.set()
+        try:
+            self.off()
+        finally:
+            self._thread.join()
+            if self._file is not None:
+                self._file.close()
+
+    # -- switching -------------------------------------------------------------------------------------
+
+    def on(self) -> int:
+        """Output on; monotonic nanoseconds of the switching."""
+        moment = self.channel.on()
+        with self._lock:
+            self._on_ns = moment
+            self._sag = None
+            self._recent.clear()
+        return moment
+
+    def off(self) -> bool:
+        """Output off; True when it was read back off."""
+        with self._lock:
+            self._on_ns = 0
+        return self.channel.off()
+
+    def off_and_discharged(self) -> float:
+        """Off, and the rail below the product's off level: returns its volts. BenchBlocked("rail-stuck") if not."""
+        if not self.off():
+            raise BenchBlocked("supply-lost", "the output could not be read back off")
+        deadline = time.monotonic() + self.supplied.off_timeout
+        while True:
+            volts = self.channel.measure().volts
+            if volts < self.supplied.off_volts:
+                return volts
+            if time.monotonic() > deadline:
+                raise BenchBlocked(
+                    "rail-stuck",
+                    f"the rail stands at {volts:.2f} V {self.supplied.off_timeout:g} s after the output went off: "
+                    "something else feeds the board",
+                )
+
+    # -- watching --------------------------------------------------------------------------------------
+
+    def watch_closely(self, on: bool) -> None:
+        """Sample as fast as the supply answers (looking for a sag), or at the usual pace."""
+        if on:
+            self._closely.set()
+        else:
+            self._closely.clear()
+
+    @property
+    def sag(self) -> Sag | None:
+        """The deepest sag seen since the output went on; None if the rail stood."""
+        with self._lock:
+            return self._sag
+
+    def average(self, seconds: float, *, until: Callable[[], bool] = lambda: False) -> tuple[float, float]:
+        """(volts, amps), the means of what is sampled over the next `seconds`."""
+        with self._lock:
+            self._recent.clear()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not until():
+            if self._stop.wait(min(0.01, max(0.0, end - time.monotonic()))):
+                break
+        self.check()
+        with self._lock:
+            recent = list(self._recent)
+        recent = recent or [self.channel.measure()]
+        return (
+            sum(reading.volts for reading in recent) / len(recent),
+            sum(reading.amps for reading in recent) / len(recent),
+        )
+
+    def check(self) -> None:
+        """Raise what the sampling thread ran into."""
+        if self.error is not None:
+            raise self.error
+
+    def _watch(self) -> None:
+        while not self._stop.is_set():
+            try:
+                reading = self.channel.measure()
+            except RigError as problem:
+                self.error = problem
+                return
+            self._note(reading)
+            if self._file is not None:
+                self._file.write(f"{reading.mono_ns},{reading.volts:.4f},{reading.amps:.4f},{reading.mode}\n")
+            if not self._closely.is_set():
+                self._stop.wait(_PERIOD_S)
+
+    def _note(self, reading: Reading) -> None:
+        with self._lock:
+            self._recent.append(reading)
+            del self._recent[:-1000]
+            if not self._on_ns or reading.mono_ns < self._on_ns + _SETTLE_NS:
+                return
+            limited = reading.mode == "cc"
+            low = reading.volts < self.supplied.volts - self.supplied.sag_volts
+            if (limited or low) and (self._sag is None or reading.volts < self._sag.volts):
+                self._sag = Sag(reading.volts, limited, reading.mono_ns)

@@ -1,0 +1,86 @@
+"""Products: what a board is and what is good for it. TOML data: rig/products/*.toml, or a user's own folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rig.errors import UsageProblem
+from rig.records.events import Outcome
+from rig.toml import checked, nearest, read_toml
+
+_BUILT_IN = Path(__file__).parent.parent / "products"
+
+
+class Limits(BaseModel):
+    """Limits of one measurement. Outside minimum/maximum it fails; inside them but outside the marginal band it
+    passes as marginal."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    unit: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    marginal_minimum: float | None = None
+    marginal_maximum: float | None = None
+    blames: Literal["bench", "board"] = "board"
+    source: str = ""
+
+    def judge(self, value: float | None) -> Outcome:
+        if value is None or value != value:
+            return Outcome.FAIL
+        if self.minimum is not None and value < self.minimum:
+            return Outcome.FAIL
+        if self.maximum is not None and value > self.maximum:
+            return Outcome.FAIL
+        if self.marginal_minimum is not None and value < self.marginal_minimum:
+            return Outcome.MARGINAL
+        if self.marginal_maximum is not None and value > self.marginal_maximum:
+            return Outcome.MARGINAL
+        return Outcome.PASS
+
+
+class Supplied(BaseModel):
+    """How a board is fed: volts, the absolute maximum no driver passes, amps of the current limit, OVP volts."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    volts: float
+    maximum_volts: float
+    current_limit: float
+    ovp: float
+    on_overcurrent: Literal["limit", "trip"] = "limit"
+    off_volts: float = 0.3  # below it a board counts as off
+    off_timeout: float = 5.0  # seconds a rail may take to fall there
+    sag_volts: float = 0.2  # this far below `volts` while on, the supply is weak
+
+
+class Product(BaseModel):
+    """One product. `limits` are by measurement name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    title: str
+    chip: str
+    chip_id: int
+    flash_size: int
+    mains: bool
+    limits_version: str
+    firmware: list[str] = Field(default_factory=list)  # firmware profiles to expect after conversion
+    supply: Supplied
+    limits: dict[str, Limits] = Field(default_factory=dict)
+
+
+def load_product(name: str, folders: Sequence[Path] = ()) -> Product:
+    """The product profile called `name`, users' own folders first. UsageProblem names the nearest one."""
+    found: dict[str, Path] = {}
+    for folder in [_BUILT_IN, *folders]:
+        found |= {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    if name not in found:
+        raise UsageProblem(f"no product called {name!r}; {nearest(name, found)}")
+    path = found[name]
+    return checked(Product, read_toml(path, "product profile"), str(path))

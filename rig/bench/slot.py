@@ -1,0 +1,94 @@
+"""A slot taken into use: its lock, its supply channel, its flash port behind the tap, power and link."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rig.bench.bench import Slot
+from rig.bench.link import SlotLink
+from rig.bench.power import BoardPower
+from rig.errors import BenchBlocked, UsageProblem
+from rig.supply import client, runtime
+from rig.supply.channel import Instrument
+from rig.uart.guard import Guard, Refusal
+from rig.uart.tap import Tap
+
+
+@dataclass(frozen=True)
+class OpenSlot:
+    """What a run works with. All of it is let go, and the output switched off, when the context ends."""
+
+    slot: Slot
+    instrument: Instrument
+    power: BoardPower
+    tap: Tap
+    guard: Guard
+    link: SlotLink
+
+
+@contextlib.contextmanager
+def slot_lock(slot: Slot) -> Iterator[None]:
+    """One user a slot, for the whole run: an OS lock, gone with the process. UsageProblem if it is taken."""
+    port = os.path.realpath(slot.table.flash_port)
+    name = f"slot-{hashlib.sha256(port.encode()).hexdigest()[:16]}.lock"
+    lock = runtime.Lock(runtime.folder() / name)
+    try:
+        if not lock.try_hold():
+            raise UsageProblem(f"slot {slot.name} is in use by another run: wait for it, or stop it")
+        yield
+    finally:
+        lock.close()
+
+
+@contextlib.contextmanager
+def use_slot(
+    slot: Slot,
+    *,
+    samples: Path | None = None,
+    holder: str = "",
+    current_limit: float | None = None,
+    on_refusal: Callable[[Refusal], None] = lambda refusal: None,
+) -> Iterator[OpenSlot]:
+    """Take a slot: lock, then supply (output off), then ports. Raises UsageProblem or BenchBlocked.
+
+    `current_limit` (amps) replaces the product's, never its other limits. `samples` is where power.csv goes.
+    """
+    supplied = slot.product.supply
+    if current_limit is not None:
+        supplied = supplied.model_copy(update={"current_limit": current_limit})
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(slot_lock(slot))
+        channel = stack.enter_context(
+            client.lease(
+                slot.supply.resource,
+                slot.table.channel,
+                max_volts=supplied.maximum_volts,
+                dialect=slot.supply.dialect,
+                serial=slot.supply.serial,
+                holder=holder or f"slot {slot.name}",
+                dialect_dirs=slot.dialect_dirs,
+            )
+        )
+        power = stack.enter_context(BoardPower(channel, supplied, ovp=slot.table.ovp == "supply", samples=samples))
+        guard = Guard(slot.product.flash_size)
+        tap = stack.enter_context(
+            Tap(slot.table.flash_port, guard, on_link=power.on, on_refusal=on_refusal)
+        )
+        tap.hold()
+        yield OpenSlot(slot, channel.instrument, power, tap, guard, SlotLink(tap, power, slot.table.baud))
+
+
+def check_ports(slot: Slot) -> None:
+    """Both serial ports can be opened. Raises BenchBlocked("port-lost") that names the one that cannot."""
+    from rig.uart.port import open_port
+
+    for port in filter(None, (slot.table.flash_port, slot.table.log_port)):
+        try:
+            open_port(port, 115200).close()
+        except BenchBlocked as problem:
+            raise BenchBlocked(problem.code, f"slot {slot.name}: {problem}") from None

@@ -1,0 +1,90 @@
+"""`rig sim`: a simulated bench until Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rig.errors import RigError
+from rig.sim.bench import SimBench
+from rig.sim.spec import PERSONALITIES, SimOptions, check_options
+
+_LINGER_S = 5.0  # after the owner went away: long enough for a supply service to switch the outputs off
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(
+    help="A simulated bench until Ctrl-C: boards that execute what is in their flash, behind serial ports and a "
+    "VISA supply. Example: rig sim --boards 2 --speed 20 --bench-file b.toml"
+)
+def sim(
+    boards: Annotated[int, typer.Option(help="How many boards, a slot each.")] = 1,
+    bench_file: Annotated[Path, typer.Option(help="Where to write the bench file.")] = Path("bench-sim.toml"),
+    flash: Annotated[
+        Path | None, typer.Option(help="Content of the boards' flash; default: our factory demo.")
+    ] = None,
+    speed: Annotated[
+        float, typer.Option(help="How many times faster than real all runs.")
+    ] = 1.0,
+    powered: Annotated[bool, typer.Option("--powered", help="Boards are fed as from a fixed 3.3 V supply.")] = False,
+    reset_every: Annotated[
+        float, typer.Option(help="Bridge CEN once nobody has been linked for so many seconds; 0: never.")
+    ] = 0.0,
+    supply: Annotated[str, typer.Option(help=f"Which supply: {', '.join(PERSONALITIES)}.")] = "keysight-e36312a",
+    seed: Annotated[int, typer.Option(help="Seed of all that is random.")] = 1,
+    owned: Annotated[bool, typer.Option("--owned", hidden=True)] = False,
+) -> None:
+    options = SimOptions(boards, flash, speed, powered, reset_every, supply, seed)
+    check_options(options)
+    stop_r, stop_w = os.pipe()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os.write(stop_w, b"x"))
+    with SimBench(options, None if owned else bench_file) as bench:
+        if owned:
+            _tell_owner(bench, stop_r)
+        else:
+            _tell_person(bench)
+            select.select([stop_r], [], [])
+            bench_file.unlink(missing_ok=True)
+
+
+def _tell_owner(bench: SimBench, stop: int) -> None:
+    """Started by another rig command: say where we are, and stay until its end of stdin closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the owner's: the outputs go off through the bench
+    typer.echo(json.dumps({"bench_file": str(bench.bench_file)}))
+    sys.stdout.flush()
+    ready, _, _ = select.select([0, stop], [], [])
+    if 0 in ready and any(output.on for supply in bench.supplies for output in supply.outputs):
+        select.select([stop], [], [], _LINGER_S)
+
+
+def _tell_person(bench: SimBench) -> None:
+    speed = bench.options.speed
+    pace = "real time" if speed == 1 else f"{speed:g} times real time"
+    typer.echo(f"Simulated bench, {len(bench.boards)} board(s) at {pace}: {bench.bench_file}")
+    for slot, ports in bench.ports.items():
+        typer.echo(f"  slot {slot}: flash port {ports['uart1']}, log port {ports['uart2']}")
+    for supply in bench.supplies:
+        typer.echo(f"  supply: {supply.resource}")
+    typer.echo("Ctrl-C ends it.")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    try:
+        app(standalone_mode=True, prog_name="rig sim")
+    except RigError as problem:
+        typer.echo(f"rig sim: {problem}", err=True)
+        raise SystemExit(int(problem.exit_code)) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+"""A simulated bench: boards (a process each), the supplies that feed them, and a bench.toml that names it all.
+
+`SimBench` owns the processes; `rig sim` and `--bench sim:N` run one. A control socket beside the bench file is
+for the operator's hands: the next board in, a board pulled out, the CEN wire bridged.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import socketserver
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rig.errors import UsageProblem
+from rig.files import write_durably
+from rig.sim import firmware
+from rig.sim.flash import SIZE
+from rig.sim.psu import PsuServer
+from rig.sim.spec import PERSONALITIES, BoardSpec, SimOptions
+
+OUTPUTS = 3  # of either simulated supply
+
+
+class BoardProcess:
+    """The bench's end of one board: a Rail for the supply, and the operator's hands."""
+
+    def __init__(self, spec: BoardSpec, flash: Path, efuse: bytes) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "rig.sim.board", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
+        self.slot = spec.slot
+        self._socket = ours
+        self._reader = ours.makefile("rb")
+        self._lock = threading.Lock()
+        self._send({"spec": asdict(spec), "flash": str(flash), "efuse": efuse.hex()})
+
+    def ports(self) -> dict[str, str]:
+        """Paths of uart1 and uart2, once the board is up."""
+        return dict(self._receive())
+
+    def _send(self, message: dict[str, Any]) -> None:
+        self._socket.sendall(json.dumps(message).encode() + b"\n")
+
+    def _receive(self) -> dict[str, Any]:
+        line = self._reader.readline()
+        if not line:
+            raise RuntimeError(f"the simulated board in slot {self.slot} died; its message is above")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def ask(self, **message: Any) -> dict[str, Any]:
+        with self._lock:
+            self._send(message)
+            return self._receive()
+
+    # -- rig.sim.psu.Rail ------------------------------------------------------------------------------
+
+    def apply(self, on: bool, volts: float, amps: float) -> None:
+        with self._lock:
+            self._send({"op": "supply", "on": on, "volts": volts, "amps": amps})
+
+    def sense(self) -> tuple[float, float, str]:
+        answer = self.ask(op="sense")
+        return answer["volts"], answer["amps"], answer["mode"]
+
+    def stop(self) -> None:
+        self._reader.close()
+        self._socket.close()  # the board's loop ends when its bench goes away
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class SimBench:
+    """A bench of `options.boards` boards; use as a context manager. `bench_file` is where to reach it."""
+
+    def __init__(self, options: SimOptions, bench_file: Path | None = None) -> None:
+        self.options = options
+        self.folder = Path(tempfile.mkdtemp(prefix="rig-sim-"))
+        self.bench_file = bench_file or self.folder / "bench.toml"
+        self.boards: dict[str, BoardProcess] = {}
+        self.supplies: list[PsuServer] = []
+        self._units = 0
+        self.ports: dict[str, dict[str, str]] = {}
+        self._control: socketserver.ThreadingUnixStreamServer | None = None
+
+    def __enter__(self) -> SimBench:
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def _start(self) -> None:
+        for index in range(self.options.boards):
+            slot = slot_name(index)
+            flash, efuse = self.next_board(slot)
+            spec = BoardSpec(
+                slot,
+                self.options.speed,
+                self.options.seed + 100 * index,
+                self.options.powered,
+                self.options.reset_every,
+            )
+            self.boards[slot] = BoardProcess(spec, flash, efuse)
+        for slot, board in self.boards.items():
+            ports = board.ports()
+            self.ports[slot] = {}
+            for name, path in ports.items():
+                link = self.folder / f"{slot}.{name}"
+                link.symlink_to(path)
+                self.ports[slot][name] = str(link)
+        boards = list(self.boards.values())
+        for index in range(0, len(boards), OUTPUTS):
+            supply = PsuServer(
+                self.options.supply, boards[index : index + OUTPUTS], serial=f"SIM{index // OUTPUTS + 1:05d}"
+            )
+            supply.start()
+            self.supplies.append(supply)
+        (self.folder / "rig-demo_QIO.bin").write_bytes(firmware.demo_image())
+        self._listen()
+        write_durably(self.bench_file, self.bench_toml())
+
+    def stop(self) -> None:
+        if self._control is not None:
+            self._control.shutdown()
+            self._control.server_close()
+        for supply in self.supplies:
+            supply.stop()
+        for board in self.boards.values():
+            board.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    # -- boards ----------------------------------------------------------------------------------------
+
+    def next_board(self, slot: str) -> tuple[Path, bytes]:
+        """The next unit out of the box: a file with its flash, and its efuses."""
+        self._units += 1
+        if self.options.flash is not None:
+            content = _read_flash(self.options.flash)
+        else:
+            content = firmware.factory_dump(self._units)
+        path = self.folder / f"{slot}.flash"
+        path.write_bytes(content)
+        return path, firmware.efuse(self._units)
+
+    def bench_toml(self) -> str:
+        """The bench file: what differs from a real table is resources, ports, and the command that changes boards."""
+        lines = [
+            "[bench]",
+            'name = "simulated"',
+            f"simulated_speed = {self.options.speed:g}",
+            f"image = {json.dumps(str(self.folder / 'rig-demo_QIO.bin'))}",
+            "",
+        ]
+        for index, supply in enumerate(self.supplies):
+            lines += [
+                f"[supply.psu{index + 1}]",
+                f'resource = "{supply.resource}"',
+                f'dialect = "{PERSONALITIES[self.options.supply]}"',
+                f'serial = "SIM{index + 1:05d}"',
+                "",
+            ]
+        for index, slot in enumerate(self.boards):
+            ports = self.ports[slot]
+            change = [sys.executable, "-m", "rig.sim.hands", str(self.folder / "control"), "change", slot]
+            lines += [
+                f"[slot.{slot}]",
+                f'supply = "psu{index // OUTPUTS + 1}"',
+                f"channel = {index % OUTPUTS + 1}",
+                f"flash_port = {json.dumps(ports['uart1'])}",
+                f"log_port = {json.dumps(ports['uart2'])}",
+                "baud = 921600",
+                'product = "ds-121"',
+                'ovp = "supply"',
+                f"change = {json.dumps(change)}",
+                "",
+            ]
+        return "\n".join(lines)
+
+    # -- the operator's hands --------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        bench = self
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                for line in self.rfile:
+                    try:
+                        answer = bench.hand(json.loads(line))
+                    except (ValueError, KeyError, OSError, RuntimeError) as problem:
+                        answer = {"error": str(problem)}
+                    self.wfile.write(json.dumps(answer).encode() + b"\n")
+
+        path = self.folder / "control"
+        self._control = socketserver.ThreadingUnixStreamServer(str(path), Handler)
+        self._control.daemon_threads = True
+        path.chmod(0o600)
+        threading.Thread(target=self._control.serve_forever, args=(0.05,), daemon=True).start()
+
+    def hand(self, message: dict[str, Any]) -> dict[str, Any]:
+        """One request to a slot's board: `change` puts the next unit in, the others go to the board as they are."""
+        slot = message.pop("slot")
+        if slot not in self.boards:
+            return {"error": f"no slot {slot}; there are {', '.join(self.boards)}"}
+        board = self.boards[slot]
+        if message["op"] == "change":
+            flash, efuse = self.next_board(slot)
+            return board.ask(op="load-flash", flash=str(flash), efuse=efuse.hex())
+        return board.ask(**message)
+
+
+def slot_name(index: int) -> str:
+    """A, B, ..., Z, A2, B2, ..."""
+    letter = chr(ord("A") + index % 26)
+    return letter if index < 26 else f"{letter}{index // 26 + 1}"
+
+
+def _read_flash(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as problem:
+        raise UsageProblem(f"cannot read the flash content {path}: {problem.strerror}") from None
+    if len(content) > SIZE:
+        raise UsageProblem(f"{path} has {len(content)} bytes, a board's flash holds {SIZE}")
+    return content

@@ -1,0 +1,351 @@
+"""One simulated board in a process of its own: rail, ROM, executing chip, two UARTs, in one event loop.
+
+Power comes up: the mask ROM listens on UART1 for a while; a link check makes it stay, else the chip executes
+what is in its flash. All is driven by the next thing that can happen; an idle board sleeps.
+
+Run as `python -m rig.sim.board FD`, FD an inherited socket to the bench process, which speaks JSON lines:
+`supply`, `sense`, `load-flash`, `reset`, `pull`, `insert`, `dump`, `status`, `quit`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import select
+import socket
+import sys
+import time
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from rig.sim.flash import NorFlash
+from rig.sim.power import Rail, SetPoint, load_constants
+from rig.sim.rom import ChipTimes, Rom
+from rig.sim.soc import Load, Soc
+from rig.sim.spec import BoardSpec
+from rig.sim.wire import Wire
+
+ROM_WINDOW_S = 0.25  # guess: public notes say "a few hundred milliseconds"; never divided by the speed
+_LOG_BAUD = 115200
+_IDLE_SLEEP_S = 0.005  # a booted board wakes no oftener: several RTOS ticks are run in one go
+_GUEST_STEP_NS = 5_000_000  # most guest time run before the ports are looked at again
+_CEN_PULSE_S = 0.05
+
+
+class Phase(Enum):
+    OFF = "off"
+    ROM = "rom"
+    RUNNING = "running"
+
+
+class Board:
+    """The board and its clock. `flash` and `efuse` are replaced as a whole when another board is put in."""
+
+    def __init__(self, spec: BoardSpec, flash: bytes, efuse: bytes) -> None:
+        self.spec = spec
+        now = time.monotonic()
+        constants = load_constants()
+        self._amps: dict[str, float] = constants["amps"]
+        self.rail = Rail(constants, speed=spec.speed, now=now)
+        if spec.powered:
+            self.rail.fixed_volts = constants["rail"]["fixed_volts"]
+        self.uart1 = Wire(speed=spec.speed, seed=spec.seed)
+        self.uart2 = Wire(speed=spec.speed, seed=spec.seed + 1)
+        self.phase = Phase.OFF
+        self._radio_on = False
+        self._crossed = False  # the rail crossed a reset level while the chip ran
+        self._self_reset = False  # the chip reset itself while it ran
+        self._window_end = math.inf
+        self._op_end = math.inf
+        self._baud_at = math.inf
+        self._last_traffic = now
+        self._anchor = (now, 0)  # (wall seconds, guest nanoseconds) that are the same moment
+        self._out: dict[int, bytearray] = {1: bytearray(), 2: bytearray()}
+        self.resets = 0
+        self.insert(flash, efuse)
+
+    def insert(self, flash: bytes, efuse: bytes) -> None:
+        """Put a board in: new flash content and efuses, powered off."""
+        self.flash = NorFlash(flash)
+        self.efuse = bytearray(efuse)
+        self.rom = Rom(
+            self.flash,
+            self.efuse,
+            send=self._rom_sends,
+            on_reset=self._rom_resets,
+            on_load=self._rom_loads,
+            times=ChipTimes().scaled(self.spec.speed),
+            seed=self.spec.seed,
+        )
+        self.soc = Soc(
+            self.flash,
+            bytes(self.efuse),
+            seed=self.spec.seed,
+            on_uart=self._soc_sends,
+            on_load=self._soc_loads,
+            on_reset=self._soc_resets,
+        )
+
+    # -- callbacks -------------------------------------------------------------------------------------
+
+    def _rom_sends(self, at: float, data: bytes, baud: int) -> None:
+        self._last_traffic = at + len(data) * self.uart1.byte_time(baud)
+        self.uart1.send(at, data, baud)
+
+    def _rom_resets(self, at: float) -> None:
+        self._reset("reboot", at)
+
+    def _rom_loads(self, name: str, until: float) -> None:
+        self.rail.load = self._amps[name]
+        self._op_end = until
+
+    def _soc_sends(self, port: int, byte: int, at: int) -> None:
+        self._out[port].append(byte)
+
+    def _soc_loads(self, load: Load, at: int) -> None:
+        if self._crossed:
+            return
+        moment = self._wall(at)
+        if self.rail.advance(moment):
+            self._crossed = True
+            return
+        name = str(load)
+        self._radio_on = self._radio_on or load is Load.RF_TX
+        if self._radio_on and name in ("idle", "cpu"):
+            name = "radio_idle"
+        self.rail.load = self._amps[name]
+
+    def _soc_resets(self, cause: str, at: int) -> None:
+        self._self_reset = True
+
+    # -- clocks ----------------------------------------------------------------------------------------
+
+    def _guest(self, now: float) -> int:
+        wall, guest = self._anchor
+        return guest + int((now - wall) * self.spec.speed * 1e9)
+
+    def _wall(self, guest_ns: int) -> float:
+        wall, guest = self._anchor
+        return wall + (guest_ns - guest) / (self.spec.speed * 1e9)
+
+    # -- power and reset -------------------------------------------------------------------------------
+
+    def _power_changed(self, now: float) -> None:
+        self._crossed = False
+        if self.rail.alive:
+            self.soc.power_on()
+            self._enter_rom(now)
+        else:
+            self.rom.power_lost(now)
+            self._silence()
+            self.phase = Phase.OFF
+            self.rail.load = 0.0
+
+    def _reset(self, cause: str, now: float) -> None:
+        self.soc.reset(cause)
+        self.rom.reset()
+        self._silence()
+        self._enter_rom(now)
+
+    def _enter_rom(self, now: float) -> None:
+        self.resets += 1
+        self.phase = Phase.ROM
+        self._self_reset = False
+        self.rom.reset()
+        self._radio_on = False
+        self.rail.load = self._amps["rom"]
+        self._window_end = now + ROM_WINDOW_S
+        self._baud_at = self._op_end = math.inf
+
+    def _silence(self) -> None:
+        self.uart1.silence()
+        self.uart2.silence()
+        for out in self._out.values():
+            out.clear()
+
+    def _leave_rom(self, now: float) -> None:
+        self._window_end = math.inf
+        self._anchor = (now, self.soc.now_ns)
+        if self.soc.start():
+            self.phase = Phase.RUNNING
+            self.rail.load = self._amps["cpu"]
+
+    # -- the loop --------------------------------------------------------------------------------------
+
+    def step(self, now: float) -> None:
+        """Everything that is due by `now`."""
+        if self.phase is Phase.RUNNING:
+            self._run_chip(now)
+        while self._crossed or self.rail.advance(now):
+            self._power_changed(now)
+        self.uart1.pull(now)
+        self.uart2.pull(now)
+        baud = self.rom.baud if self.phase is Phase.ROM else _LOG_BAUD
+        for at, data in self.uart1.arrived(now, baud):
+            self._receive(at, data)
+        self.uart2.arrived(now, _LOG_BAUD)
+        if self.phase is Phase.ROM:
+            self._rom_due(now)
+        reset_every = self.spec.reset_every
+        if reset_every and self.phase is not Phase.OFF and now - self._last_traffic > reset_every:
+            self._last_traffic = now
+            self._reset("cen", now + _CEN_PULSE_S)
+        self.uart1.flush(now)
+
+    def _receive(self, at: float, data: bytes) -> None:
+        if self.phase is Phase.ROM:
+            self.rom.receive(data, at)
+            if b"\x01\xe0\xfc" in data or self.rom.linked:
+                self._last_traffic = max(self._last_traffic, at)
+            if self.rom.linked:
+                self._window_end = math.inf
+            if self.rom.baud_change:
+                self._baud_at = at + self.rom.baud_change[1] / 1000
+        elif self.phase is Phase.RUNNING:
+            self.soc.uart_receive(1, data)
+
+    def _rom_due(self, now: float) -> None:
+        self.rom.tick(now)
+        if now >= self._baud_at:
+            self._baud_at = math.inf
+            self.rom.finish_baud_change(now)
+        if now >= self._op_end:
+            self._op_end = math.inf
+            self.rail.load = self._amps["rom"]
+        if now >= self._window_end:
+            self._leave_rom(now)
+
+    def _run_chip(self, now: float) -> None:
+        target = min(self._guest(now), self.soc.now_ns + _GUEST_STEP_NS)
+        if target > self.soc.now_ns:
+            self.soc.run(target)
+        for port, out in self._out.items():
+            if out:
+                (self.uart1 if port == 1 else self.uart2).deliver(bytes(out), _LOG_BAUD)
+                out.clear()
+        if self._self_reset and not self._crossed:
+            self._enter_rom(now)
+
+    def next_event(self, now: float) -> float:
+        """When step() is needed next if nothing comes in."""
+        events = [self.uart1.next_event(), self.rail.next_event()]
+        if self.phase is Phase.ROM:
+            events += [self._window_end, self._baud_at, self._op_end]
+        if self.phase is Phase.RUNNING:
+            events.append(max(self._wall(self.soc.next_event_ns), now + self._nap(now)))
+        if self.spec.reset_every and self.phase is not Phase.OFF:
+            events.append(self._last_traffic + self.spec.reset_every + 0.001)
+        return min(events)
+
+    def _nap(self, now: float) -> float:
+        """How long a running chip may be left alone: not at all while it is behind its clock."""
+        return 0.0 if self._guest(now) - self.soc.now_ns > _GUEST_STEP_NS else _IDLE_SLEEP_S / self.spec.speed
+
+    # -- the bench's requests --------------------------------------------------------------------------
+
+    def handle(self, message: dict[str, Any]) -> dict[str, Any] | None:
+        """Carry out one request of the bench; the answer, None where there is none."""
+        name = "_do_" + str(message.get("op", "")).replace("-", "_")
+        action: Callable[[dict[str, Any]], dict[str, Any] | None] | None = getattr(self, name, None)
+        if action is None:
+            return {"error": f"unknown op {message.get('op')!r}"}
+        return action(message)
+
+    def _do_supply(self, message: dict[str, Any]) -> None:
+        self.rail.set_point = SetPoint(message["on"], message["volts"], message["amps"])
+
+    def _do_sense(self, message: dict[str, Any]) -> dict[str, Any]:
+        volts, amps, mode = self.rail.sense()
+        return {"volts": volts, "amps": amps, "mode": mode}
+
+    def _do_load_flash(self, message: dict[str, Any]) -> dict[str, Any]:
+        if self.rail.set_point.on:
+            return {"error": "the output is on: a board is changed only with its supply off"}
+        self.rail.volts, self.rail.alive = 0.0, False
+        self.phase = Phase.OFF
+        self._silence()
+        self.insert(Path(message["flash"]).read_bytes(), bytes.fromhex(message["efuse"]))
+        return {"ok": True}
+
+    def _do_reset(self, message: dict[str, Any]) -> dict[str, Any]:
+        if self.phase is not Phase.OFF:
+            self._reset("cen", time.monotonic())
+        return {"ok": True}
+
+    def _do_pull(self, message: dict[str, Any]) -> dict[str, Any]:
+        self.rail.contact = False
+        return {"ok": True}
+
+    def _do_insert(self, message: dict[str, Any]) -> dict[str, Any]:
+        self.rail.contact = True
+        return {"ok": True}
+
+    def _do_dump(self, message: dict[str, Any]) -> dict[str, Any]:
+        Path(message["path"]).write_bytes(self.flash.data)
+        return {"ok": True, "efuse": self.efuse.hex()}
+
+    def _do_poke(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Damage: overwrite flash bytes behind the chip's back."""
+        data = base64.b64decode(message["data"])
+        at = message["offset"]
+        self.flash.data[at : at + len(data)] = data
+        for listener in self.flash.on_change:
+            listener(at, at + len(data))
+        if "sr" in message:
+            self.flash.sr = message["sr"]
+        return {"ok": True}
+
+    def _do_status(self, message: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "phase": self.phase.value,
+            "volts": self.rail.volts,
+            "on": self.rail.set_point.on,
+            "resets": self.resets,
+            "linked": self.rom.linked,
+            "guest_s": self.soc.now_ns / 1e9,
+            "erased_sectors": len(self.flash.erases),
+        }
+
+
+def serve(board: Board, control: socket.socket) -> None:
+    """The event loop: until the bench says `quit` or goes away."""
+    control.setblocking(False)
+    watched = [control, board.uart1.master, board.uart2.master]
+    pending = b""
+    while True:
+        now = time.monotonic()
+        board.step(now)
+        wait = board.next_event(now) - time.monotonic()
+        # select, not poll: at a high speed factor events are microseconds apart, poll's clock is milliseconds
+        ready, _, _ = select.select(watched, [], [], None if wait == math.inf else max(0.0, wait))
+        if control not in ready:
+            continue
+        data = control.recv(65536)
+        if not data:
+            return
+        pending += data
+        while b"\n" in pending:
+            line, pending = pending.split(b"\n", 1)
+            board.step(time.monotonic())
+            message = json.loads(line)
+            if message.get("op") == "quit":
+                return
+            answer = board.handle(message)
+            if answer is not None:
+                control.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def main() -> None:
+    control = socket.socket(fileno=int(sys.argv[1]))
+    reader = control.makefile("rb")
+    hello = json.loads(reader.readline())
+    board = Board(BoardSpec(**hello["spec"]), Path(hello["flash"]).read_bytes(), bytes.fromhex(hello["efuse"]))
+    control.sendall(json.dumps({"uart1": board.uart1.path, "uart2": board.uart2.path}).encode() + b"\n")
+    serve(board, control)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""The guard on the wire: an allow-list over download commands, decided on a frame's header, binding every flasher.
+
+Always allowed: link, baud, reboot, CRC, reads, ReadReg, status-register reads, the raw SPI operation that reads
+the JEDEC id, and starting an efuse *read*. Erase, program and status-register writes pass only once a backup of
+this board is durable, and only inside the ranges that were planned. Efuse writes, any other register write, any
+other raw SPI operation and erase-all never pass: no backup undoes them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rig.chip.frames import ERASE_SIZES, SECTOR, Header, Long, Short
+from rig.chip.ids import SCTRL_EFUSE_CTRL
+
+_EFUSE_WRITE = 0x2
+_SR_ONE_TIME = 0x3900  # LB1-LB3 and SRP1 lock for good. Source: SPI NOR data sheets of this class (GD25Q16)
+
+# whole frame sizes of the commands that have one; another size is not that command
+_SHORT_SIZES: dict[int, int] = {
+    Short.LINK_CHECK: 5,
+    Short.WRITE_REG: 13,
+    Short.READ_REG: 9,
+    Short.REBOOT: 6,
+    Short.SET_BAUD: 10,
+    Short.CHECK_CRC: 13,
+    Short.BOOT_VERSION: 5,
+}
+_LONG_SIZES: dict[int, Sequence[int]] = {
+    Long.WRITE_4K: (12 + SECTOR,),
+    Long.WRITE_256: range(13, 12 + 0x100 + 1),
+    Long.READ_256: (13,),
+    Long.READ_4K: (12,),
+    Long.ERASE_4K: (12,),
+    Long.READ_SR: (9,),
+    Long.WRITE_SR: (10, 11),
+    Long.SPI_OP: (12,),
+    Long.ERASE: (13,),
+}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A command that was not let through: which, where, and the rule it broke."""
+
+    command: str
+    address: int | None
+    rule: str
+
+    def __str__(self) -> str:
+        where = "" if self.address is None else f" at 0x{self.address:x}"
+        return f"{self.command}{where}: {self.rule}"
+
+
+class Guard:
+    """Decides on frames. Closed for writing until `allow_writes` is called with a durable backup in hand."""
+
+    def __init__(self, flash_size: int = 0x200000) -> None:
+        self._flash_size = flash_size
+        self._ranges: tuple[tuple[int, int], ...] = ()
+        self.refusals: list[Refusal] = []
+
+    def allow_writes(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Open (offset, length) ranges for erase and program, widened to whole sectors.
+
+        Call it only after the backup's event is durable in the journal.
+        """
+        self._ranges = tuple(
+            (start // SECTOR * SECTOR, -(-(start + length) // SECTOR) * SECTOR) for start, length in ranges
+        )
+
+    def forbid_writes(self) -> None:
+        self._ranges = ()
+
+    @property
+    def writes_allowed(self) -> bool:
+        return bool(self._ranges)
+
+    def decide(self, header: Header) -> Refusal | None:
+        """None to let the frame pass; else why not (also kept in `refusals`)."""
+        rule = self._rule(header)
+        if rule is None:
+            return None
+        refusal = Refusal(header.name, header.address, rule)
+        self.refusals.append(refusal)
+        return refusal
+
+    def _rule(self, header: Header) -> str | None:
+        return self._long(header) if header.long else self._short(header)
+
+    def _short(self, header: Header) -> str | None:
+        size = _SHORT_SIZES.get(header.code)
+        if size is None:
+            return "not on the list of commands that may pass"
+        if header.size != size:
+            return f"has {header.size} bytes, this command has {size}"
+        if header.code == Short.REBOOT and header.head != b"\xa5":
+            return "not the reboot command"
+        if header.code == Short.WRITE_REG:
+            address, value = struct.unpack("<II", header.head)
+            if address != SCTRL_EFUSE_CTRL:
+                return f"a register write to 0x{address:08x} never passes"
+            if value & _EFUSE_WRITE:
+                return "an efuse write never passes: it cannot be undone"
+        return None
+
+    def _long(self, header: Header) -> str | None:
+        sizes = _LONG_SIZES.get(header.code)
+        if sizes is None:
+            return "not on the list of commands that may pass"
+        if header.size not in sizes:
+            return f"has a length this command does not have ({header.size} bytes)"
+        if header.code == Long.SPI_OP:
+            return None if header.head == b"\x9f\x00\x00\x00" else "a raw SPI operation other than the JEDEC id"
+        if header.code in (Long.READ_4K, Long.READ_256, Long.READ_SR):
+            return None
+        return self._write(header)
+
+    def _write(self, header: Header) -> str | None:
+        if not self._ranges:
+            return "comes before this board's backup is safe"
+        if header.code == Long.WRITE_SR:
+            value = int.from_bytes(header.head[1:], "little")
+            if header.head[0] != 0x01:
+                return "a status-register write with an opcode other than 01"
+            return "sets one-time lock bits of the flash" if value & _SR_ONE_TIME else None
+        address = (header.address or 0) % self._flash_size
+        if header.code == Long.ERASE:
+            size = ERASE_SIZES.get(header.head[0])
+            if size is None:
+                return f"an erase size no flash has ({header.head[0]:02x})"
+            address = address // size * size
+        else:
+            size = {Long.WRITE_4K: SECTOR, Long.ERASE_4K: SECTOR}.get(Long(header.code), 0x100)
+        if any(start <= address and address + size <= end for start, end in self._ranges):
+            return None
+        return "outside the ranges planned for this board"

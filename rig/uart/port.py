@@ -1,0 +1,35 @@
+"""Opening a serial port: one sentence when it cannot be."""
+
+from __future__ import annotations
+
+import errno
+
+import serial
+
+from rig.errors import BenchBlocked
+
+
+def open_port(path: str, baud: int, *, timeout: float = 0.0) -> serial.Serial:
+    """Open `path` (a device or a pyserial URL) exclusively at `baud`, 8N1, read timeout in seconds.
+
+    Raises BenchBlocked("port-lost") that says whether the port is missing, in use, or not allowed.
+    """
+    try:
+        port = serial.serial_for_url(path, baudrate=baud, timeout=timeout, do_not_open=True)
+        port.exclusive = True
+        port.open()
+    except (serial.SerialException, OSError, ValueError) as problem:
+        raise BenchBlocked("port-lost", _sentence(path, problem)) from None
+    return port
+
+
+def _sentence(path: str, problem: Exception) -> str:
+    code = getattr(problem, "errno", None)
+    text = str(problem)
+    if code == errno.ENOENT or "No such file" in text:
+        return f"there is no port {path}: plug the adaptor in, or correct bench.toml (`rig bench list` shows ports)"
+    if code in (errno.EAGAIN, errno.EBUSY) or "exclusively lock" in text:
+        return f"the port {path} is in use by another program: close it"
+    if code == errno.EACCES:
+        return f"the port {path} may not be opened by this user: add them to the group dialout"
+    return f"the port {path} cannot be opened: {text}"

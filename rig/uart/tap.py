@@ -1,0 +1,241 @@
+"""The wire tap: a pseudo-terminal for the flasher, the real port for the board, and a thread between.
+
+A flasher never opens the board's port itself. The tap passes bytes, follows the flasher's baud, lets the guard
+decide on every frame, times every command of every flasher the same way, and calls `on_link` at the tool's
+first link check, so that the board gets its power just when somebody is asking for it: the ROM's window is
+shorter than a tool's start-up. Until then the port's TX is held in break, for an idle-high TX back-powers a
+board so that it never resets.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import struct
+import termios
+import threading
+import time
+import tty
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import serial
+
+from rig.chip.client import LINK_BAUD
+from rig.chip.frames import Header, RequestScanner, Short
+from rig.errors import BenchBlocked, RigError
+from rig.uart.guard import Guard, Refusal
+from rig.uart.port import open_port
+
+_TCGETS2 = 0x802C542A
+_TERMIOS2 = struct.Struct("4IB19s2I")
+_IDLE_S = 0.05
+_BAUD_WATCH_S = 0.3  # how long after a SetBaud the flasher's own change of speed is looked for
+_GAP_S = 0.25  # a frame whose rest does not come in this time is over
+
+
+@dataclass
+class Command:
+    """One command as it passed: monotonic ns of its first and last byte and of its reply, sizes in bytes."""
+
+    name: str
+    address: int | None
+    begun_ns: int
+    sent_ns: int = 0
+    reply_ns: int = 0
+    reply_end_ns: int = 0
+    size: int = 0
+    reply_size: int = 0
+    refused: str | None = None
+
+
+class Tap:
+    """Between `path` (for the flasher) and `port_path` (the board). Start and stop it, or use `with`."""
+
+    def __init__(
+        self,
+        port_path: str,
+        guard: Guard,
+        *,
+        on_link: Callable[[], object] = lambda: None,
+        on_refusal: Callable[[Refusal], None] = lambda refusal: None,
+    ) -> None:
+        self.guard = guard
+        self.commands: list[Command] = []
+        self.error: RigError | None = None
+        self._on_link = on_link
+        self._on_refusal = on_refusal
+        self._port = open_port(port_path, LINK_BAUD)
+        self.port_path = port_path
+        self._master, self._slave = os.openpty()
+        tty.setraw(self._slave)
+        os.set_blocking(self._master, False)
+        self.path = os.ttyname(self._slave)
+        self._wake_r, self._wake_w = os.pipe()
+        self._scanner = RequestScanner(self._header, self._end)
+        self._armed = False
+        self._watch_baud = 0.0
+        self._last_byte = 0.0
+        self._to_host = bytearray()
+        self._linkers: list[threading.Thread] = []
+        self._thread = threading.Thread(target=self._run, name="tap", daemon=True)
+
+    def __enter__(self) -> Tap:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        os.write(self._wake_w, b"x")
+        if self._thread.is_alive():
+            self._thread.join()
+        for linker in self._linkers:
+            linker.join(10)
+        for fd in (self._master, self._slave, self._wake_r, self._wake_w):
+            os.close(fd)
+        self._port.close()
+
+    def arm(self) -> None:
+        """The board is off and discharged: hold TX low; the next link check switches it on."""
+        termios.tcflush(self._slave, termios.TCIOFLUSH)
+        self._to_host.clear()
+        self._scanner.reset()
+        self._break(True)
+        self._port.reset_input_buffer()
+        self._armed = True
+
+    def disarm(self) -> None:
+        """Someone else switches the board on (a boot, not a link): release TX, pass bytes as they come."""
+        self._armed = False
+        self._break(False)
+
+    def hold(self) -> None:
+        """The board is going off: TX low, and no link check switches it on."""
+        self._armed = False
+        self._break(True)
+
+    def check(self) -> None:
+        """Raise what went wrong in the tap's thread (a lost port, a supply that failed to switch on)."""
+        if self.error is not None:
+            raise self.error
+
+    def save_trace(self, path: Path) -> None:
+        """Every command so far, one JSON object a line."""
+        with path.open("w", encoding="utf-8") as file:
+            for command in self.commands:
+                file.write(json.dumps({k: v for k, v in asdict(command).items() if v is not None}) + "\n")
+
+    # -- the thread ------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while True:
+                ready, _, _ = select.select([self._master, self._port.fileno(), self._wake_r], [], [], self._wait())
+                if self._wake_r in ready:
+                    return
+                self._follow_baud()
+                if self._master in ready:
+                    self._from_host()
+                if self._port.fileno() in ready:
+                    self._from_board()
+                self._push()
+        except (OSError, serial.SerialException) as problem:
+            self.error = BenchBlocked("port-lost", f"the flash port {self.port_path} went away: {problem}")
+
+    def _wait(self) -> float:
+        if self._to_host:
+            return 0.001
+        return 0.001 if time.monotonic() < self._watch_baud else _IDLE_S
+
+    def _from_host(self) -> None:
+        try:
+            data = os.read(self._master, 0x4000)
+        except BlockingIOError:
+            return
+        now = time.monotonic()
+        if now - self._last_byte > _GAP_S:
+            self._scanner.reset()
+        self._last_byte = now
+        passed = self._scanner.feed(data)
+        if passed and not self._armed:
+            self._port.write(passed)
+
+    def _from_board(self) -> None:
+        data = os.read(self._port.fileno(), 0x4000)
+        if not data:
+            raise serial.SerialException("end of file")
+        now = time.monotonic_ns()
+        if self.commands:
+            last = self.commands[-1]
+            last.reply_ns = last.reply_ns or now
+            last.reply_end_ns = now
+            last.reply_size += len(data)
+        if not self._armed:
+            self._to_host += data
+
+    def _push(self) -> None:
+        """To the flasher what its side takes; the rest waits."""
+        if self._to_host:
+            try:
+                done = os.write(self._master, self._to_host)
+            except BlockingIOError:
+                return
+            del self._to_host[:done]
+
+    def _header(self, header: Header) -> bool:
+        now = time.monotonic_ns()
+        refusal = self.guard.decide(header)
+        command = Command(header.name, header.address, now, now, size=header.size)
+        self._record(command)
+        if refusal is not None:
+            command.refused = refusal.rule
+            self._on_refusal(refusal)
+            return False
+        if self._armed and not header.long and header.code == Short.LINK_CHECK:
+            self._link_seen()
+        return True
+
+    def _record(self, command: Command) -> None:
+        """Link checks come by the hundred: only the last of a row is kept."""
+        if command.name == "link-check" and self.commands and self.commands[-1].name == "link-check":
+            self.commands[-1] = command
+        else:
+            self.commands.append(command)
+
+    def _end(self, header: Header) -> None:
+        if self.commands:
+            self.commands[-1].sent_ns = time.monotonic_ns()
+        if not header.long and header.code == Short.SET_BAUD:
+            self._watch_baud = time.monotonic() + _BAUD_WATCH_S
+
+    def _link_seen(self) -> None:
+        """Power for the board, in a thread of its own: a slow supply must not hold up the link checks."""
+        self._armed = False
+        self._break(False)
+        linker = threading.Thread(target=self._switch_on, name="power-on", daemon=True)
+        self._linkers.append(linker)
+        linker.start()
+
+    def _switch_on(self) -> None:
+        try:
+            self._on_link()
+        except RigError as problem:
+            self.error = problem
+
+    def _follow_baud(self) -> None:
+        """The flasher changes its own speed half-way through the chip's delay: the board's port goes with it."""
+        raw = fcntl.ioctl(self._slave, _TCGETS2, bytes(_TERMIOS2.size))
+        baud = int(_TERMIOS2.unpack(raw)[-1])
+        if baud and baud != self._port.baudrate:
+            self._port.baudrate = baud
+
+    def _break(self, on: bool) -> None:
+        try:
+            self._port.break_condition = on
+        except (OSError, serial.SerialException) as problem:
+            self.error = BenchBlocked("port-lost", f"the flash port {self.port_path} went away: {problem}")
