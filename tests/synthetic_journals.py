@@ -1,8 +1,8 @@
 """Made-up journals, for tests of the reports only: what a run would write, with times that are chosen.
 
-    with SyntheticRun(folder) as run:
-        run.attempt("SN1", "fail", seconds=40, code="no-link")
-        run.attempt("SN1", "pass", seconds=30)
+with SyntheticRun(folder) as run:
+    run.attempt("SN1", "fail", seconds=40, code="no-link")
+    run.attempt("SN1", "pass", seconds=30)
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ class SyntheticRun:
         self._start = start
         self._attempts: dict[str, int] = {}
         facts = {
-            "run": path.name, "command": "rig convert", "station": "station-1", "bench": "bench-1", "simulated": False,
-            "product": "ds-121", "limits_version": "ds-121/3", "tools": {"rig": "0.1.0", "python": "3.11.7"},
+            "run": path.name, "command": "rig convert", "station": "station-1", "bench": "bench-1",
+            "simulated": False, "product": "ds-121", "limits_version": "ds-121/3",
+            "tools": {"rig": "0.1.0", "python": "3.11.7"},
         }  # fmt: skip
         self.write(RunStarted, **(facts | told))
 
@@ -80,9 +81,9 @@ class SyntheticRun:
 
     def attempt(
         self, unit: str, outcome: str, *, seconds: float = 30.0, code: str | None = None, stop_at: str | None = None,
-        identity: str | None = None, mac: str | None = None, firmware: str | None = None, current: float | None = 0.07,
-        sentence: str | None = None, slot: str = "A", off: bool | None = True, written: bool = False,
-        shares: tuple[tuple[str, float], ...] = STEPS,
+        identity: str | None = None, mac: str | None = None, firmware: str | None = None,
+        current: float | None = 0.07, sentence: str | None = None, slot: str = "A", off: bool | None = True,
+        written: bool = False, shares: tuple[tuple[str, float], ...] = STEPS,
     ) -> dict[str, Any]:  # fmt: skip
         """A whole attempt; `stop_at` is the step that did not go well, later ones are skipped."""
         who = self.begin(unit, slot)
@@ -97,14 +98,15 @@ class SyntheticRun:
             over = phase == stop_at
             if phase == "boot" and current is not None:
                 judged = "fail" if current > 0.25 else "marginal" if current > 0.2 else "pass"
-                self.write(Measured, **who, phase=phase, name="boot_current", value=current, unit_of="A", minimum=0.02,
-                           maximum=0.25, marginal_maximum=0.2, outcome=Outcome(judged))  # fmt: skip
+                self.write(Measured, **who, phase=phase, name="boot_current", value=current, unit_of="A",
+                           minimum=0.02, maximum=0.25, marginal_maximum=0.2, outcome=Outcome(judged))  # fmt: skip
             if phase == "boot" and firmware is not None:
                 self.write(Measured, **who, phase=phase, name="firmware", value=firmware)
             self.write(PhaseEnded, **who, phase=phase, outcome=Outcome(result), duration_s=seconds * share,
                        code=code if over else None)  # fmt: skip
             if phase == "backup" and result == "pass" and identity is not None:
-                self.write(BackupKept, **who, identity=identity, path="backup.bin.zst", sha256="5a" * 32, size=2 << 20)
+                kept = {"path": "backup.bin.zst", "sha256": "5a" * 32, "size": 2 << 20}
+                self.write(BackupKept, **who, identity=identity, **kept)
             if phase == "write" and written:
                 self.write(WriteBegun, **who, image_sha256="c3" * 32, ranges=[(0, 4096)])
                 self.write(WriteEnded, **who, verified=True)

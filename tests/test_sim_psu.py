@@ -113,10 +113,11 @@ def test_two_lines_in_one_segment_and_one_line_in_two(serve):
 
 
 def test_crlf_and_empty_lines(serve):
-    _, client = serve(RIGOL)
+    server, client = serve(RIGOL)
     client.send(b":APPL CH1,3.3,0.5\r\n\r\n\n:APPL? CH1\r\n")
     assert client.line() == "CH1:30V/3A,3.300,0.500"
     assert client.error() == 0
+    assert [message for _, message in server.received] == [":APPL CH1,3.3,0.5", "", "", ":APPL? CH1", "SYST:ERR?"]
 
 
 def test_a_query_without_newline_is_not_answered_and_dies_with_its_client(serve):
@@ -139,10 +140,12 @@ def test_queries_of_one_line_are_answered_in_one_line(serve):
 
 
 def test_an_endless_line_is_an_overrun_and_the_next_is_fine(serve):
-    _, client = serve(KEYSIGHT)
-    client.send(b"VOLT " + b"1" * 20000)
+    server, client = serve(KEYSIGHT)
+    client.send(b"VOLT " + b"1" * 300_000)
+    assert not until(lambda: any(len(buffer) > 100_000 for buffer in server._clients.values()), 0.3), "it piles up"
     client.send(b"1" * 100 + b"\n")
     assert client.error() == -363
+    assert client.error() == 0
     assert client.ask("*OPC?") == "1"
 
 
@@ -285,6 +288,8 @@ def test_ovp_trips_latches_and_the_keysight_restores_on_clear(serve):
 def test_ovp_that_is_switched_off_does_not_trip(serve):
     _, client = serve(KEYSIGHT)
     client.write("VOLT:PROT:STAT OFF,(@1);:VOLT:PROT 1,(@1);:VOLT 3,(@1);:OUTP ON,(@1)")
+    assert client.ask("VOLT:PROT:TRIP? (@1);:OUTP? (@1)") == "0;1"
+    client.write("CURR:PROT:STAT ON,(@1)")  # now something is watched, but not this
     assert client.ask("VOLT:PROT:TRIP? (@1);:OUTP? (@1)") == "0;1"
     client.write("VOLT:PROT:STAT ON,(@1)")
     assert client.ask("VOLT:PROT:TRIP? (@1);:OUTP? (@1)") == "1;0"
@@ -447,7 +452,7 @@ def test_a_slow_meter_repeats_its_reading(serve):
     assert until(lambda: client.ask(":MEAS:VOLT? CH1") == "3.0000") is True
 
 
-def test_a_rail_that_is_gone_is_an_error_and_the_others_work(serve):
+def test_a_rail_that_is_gone_is_an_error_and_the_others_work(serve, caplog):
     class Gone(ResistiveLoad):
         def sense(self):
             raise ConnectionResetError
@@ -457,6 +462,7 @@ def test_a_rail_that_is_gone_is_an_error_and_the_others_work(serve):
     client.write("MEAS:VOLT? (@1)")
     assert client.error() == -310
     assert client.ask("MEAS:VOLT? (@2)") == "+1.00000000E+00"
+    assert [record.message for record in caplog.records] == ["output 1: its rail cannot be read"], "said once"
     client.write("*RST")
     assert client.ask("OUTP? (@1,2)") == "0,0"
 
@@ -493,10 +499,19 @@ def test_a_keysight_list_waits_for_its_trigger_and_returns(serve):
     assert client.error() == 0
 
 
+def test_a_keysight_list_can_hold_its_last_step(serve):
+    server, client = serve(KEYSIGHT)
+    client.write(
+        "VOLT 3.3,(@1);:LIST:VOLT 3,2.5,(@1);DWEL 0.01,(@1);TERM:LAST ON,(@1);:VOLT:MODE LIST,(@1);:INIT (@1)"
+    )
+    assert until(lambda: client.ask("VOLT? (@1)") == "+2.50000000E+00") is True
+    assert server.outputs[0].playback is None
+
+
 def test_lists_that_cannot_be_played_are_refused(serve):
     _, client = serve(KEYSIGHT)
     for commands, code in [
-        ("VOLT:MODE LIST,(@1);:INIT (@1)", -221),
+        ("VOLT:MODE LIST,(@1);:TRIG:SOUR BUS,(@1);:INIT (@1)", -221),
         ("LIST:VOLT 1,2,3,(@1);DWEL 1,1,(@1);:VOLT:MODE LIST,(@1);:INIT (@1)", -226),
         ("LIST:DWEL 0.009,(@1)", -222),
         ("LIST:VOLT 1,7,(@1)", -222),

@@ -158,7 +158,11 @@ def test_a_missing_folder_is_told(tmp_path: Path) -> None:
         ('name = "acme"', 'name = "acmee"', r"file name and name must agree"),
         ("ovp_clear = ", "# ", r"queries\.ovp_tripped needs commands\.ovp_clear"),
         ("ocp_enabled = ", "# ", r"commands\.ocp_off needs queries\.ocp_enabled"),
-        ('values = { 0 = "cv", 1 = "cc" }', 'values = { 0 = "CV", 1 = "CC" }', r"queries\.mode has a reply of the wrong"),
+        (
+            'values = { 0 = "cv", 1 = "cc" }',
+            'values = { 0 = "CV", 1 = "CC" }',
+            r"queries\.mode has a reply of the wrong",
+        ),
         ("[identity]", "[identity", r"not a readable TOML file"),
         ("volts_step = 0.01", "volts_step = 0", r"greater than 0"),
         ("output = ", "# ", r"queries\.output: Field required"),

@@ -37,8 +37,6 @@ def ascii_text(field: bytes) -> str:
 def container(data: bytes) -> Identity | None:
     """What a file is by its magic or size alone; None if that does not tell."""
     size = len(data)
-    if size in _EFUSE_SIZES:
-        return _efuse(data)
     if not data.strip(b"\xff") or not data.strip(b"\0"):
         filler = "FF, as an erased flash" if data[:1] == b"\xff" else "00, as from a flash that could not be read"
         what = f"{size:,} bytes of nothing but {filler}" if size else "an empty file"
@@ -62,7 +60,7 @@ def container(data: bytes) -> Identity | None:
         of = "gzip" if data[:1] == b"\x1f" else "zip"
         what = f"a {of} archive: unpack it first"
         return Identity(Kind.ARCHIVE, what, size=size, evidence=(seen(data, 0, 4, of),))
-    return None
+    return _efuse(data) if size in _EFUSE_SIZES else None
 
 
 def _efuse(data: bytes) -> Identity:

@@ -124,7 +124,8 @@ def load_profiles(*folders: Path) -> tuple[FirmwareProfile, ...]:
 
 
 def _first_problem(problem: ValidationError) -> str:
-    first = problem.errors(include_url=False)[0]
+    errors = problem.errors(include_url=False)
+    first = next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
         return f"{where}: {first['msg'].removeprefix('Value error, ')}"

@@ -20,7 +20,8 @@ FRAMED_SIZE = SIZE // BLOCK * FRAMED
 
 @dataclass(frozen=True)
 class Rbl:
-    """One header. Sizes in bytes, `packed` with 1-16 of padding that need not be in flash; `encrypted` as for an OTA package (a payload in flash is not, in this sense)."""
+    """One header. Sizes in bytes: `raw_size` of the payload, `packed_size` with 1-16 of padding that need not be
+    in flash. `encrypted` as an over-the-air package is; a payload in flash is not, in this sense."""
 
     name: str
     version: str

@@ -56,7 +56,7 @@ class Guardian:
         return True
 
     def dismiss(self, *, clean: bool) -> bool:
-        """End it: with a goodbye, or (`clean` False) leaving it to switch off what is still on. Whether it is gone."""
+        """End it: with a goodbye, or (not `clean`) leaving it to switch off what is still on. Whether it is gone."""
         if clean:
             self._tell({"bye": True})
         self._close_pipe()

@@ -1,8 +1,8 @@
 """The boot log: a thread that reads a board's log port from before power-on, and stamps what it reads.
 
-Open it while the board is still off, `mark("power-on")` when the output goes on, then wait for what the firmware
-prints. Times are this machine's monotonic nanoseconds. A chunk is stamped when it is read; a byte in it arrived
-earlier, by one byte time for each byte behind it, but never before the read that came before.
+Open it while the board is still off, `mark("power-on")` just before the output goes on, then wait for what the
+firmware prints. Times are this machine's monotonic nanoseconds. A chunk is stamped when it is read; a byte in it
+arrived earlier, by one byte time for each byte behind it, but never before the read or the mark that came before.
 """
 
 from __future__ import annotations
@@ -50,11 +50,14 @@ Wanted = str | re.Pattern[str] | Callable[[LogLine], bool]
 
 
 class LineSplitter:
-    """Bytes in, stamped lines out. Knows no port and no clock: `feed` says when the chunk was read."""
+    """Bytes in, stamped lines out. Knows no port and no clock: `feed` says when the chunk was read.
+
+    `earliest_ns`: no byte yet to be fed came before; the last read, or later where the caller knows better.
+    """
 
     def __init__(self, baud: int = BAUD) -> None:
         self._byte_ns = BITS_PER_BYTE * 1e9 / baud
-        self._earliest = 0
+        self.earliest_ns = 0
         self._partial = bytearray()
         self._partial_ns = 0
 
@@ -64,7 +67,7 @@ class LineSplitter:
         while at < len(chunk):
             if not self._partial:
                 behind = len(chunk) - 1 - at
-                self._partial_ns = max(self._earliest, read_ns - round(behind * self._byte_ns))
+                self._partial_ns = min(read_ns, max(self.earliest_ns, read_ns - round(behind * self._byte_ns)))
             end = chunk.find(b"\n", at)
             if end < 0:
                 self._partial += chunk[at:]
@@ -72,7 +75,7 @@ class LineSplitter:
             lines.append(LogLine(self._partial_ns, visible(bytes(self._partial + chunk[at:end]))))
             self._partial.clear()
             at = end + 1
-        self._earliest = read_ns
+        self.earliest_ns = max(self.earliest_ns, read_ns)
         return lines
 
     @property
@@ -121,10 +124,10 @@ class BootLog:
         """
         return cls(open_port(port_url, baud, timeout=_IDLE_S), port_url, path, baud)
 
-    def mark(self, name: str) -> int:
-        """Note that `name` happened now; returns its monotonic nanoseconds."""
+    def mark(self, name: str, mono_ns: int | None = None) -> int:
+        """Note that `name` happened now, or at `mono_ns`; returns its monotonic nanoseconds."""
         with self._changed:
-            mark = Mark(time.monotonic_ns(), name)
+            mark = Mark(time.monotonic_ns() if mono_ns is None else mono_ns, name)
             self._marks.append(mark)
             return mark.mono_ns
 
@@ -225,12 +228,12 @@ class BootLog:
                     self._changed.notify_all()
                 return
             if chunk:
-                self._take(chunk)
+                self._take(chunk, time.monotonic_ns())
 
-    def _take(self, chunk: bytes) -> None:
+    def _take(self, chunk: bytes, read_ns: int) -> None:
         with self._changed:
             self._raw += chunk
-            self._lines += self._splitter.feed(chunk, time.monotonic_ns())
+            self._lines += self._splitter.feed(chunk, read_ns)
             self._changed.notify_all()
 
 

@@ -7,7 +7,7 @@ is found whole in a line, or in two parts with other text between them, in one l
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
 from .bootlog import LogLine
@@ -53,3 +53,19 @@ def _woven(marker: str) -> re.Pattern[str]:
     gap = f".{{1,{_GAP}}}?"
     splits = (re.escape(marker[part:at]) + gap + re.escape(marker[at:]) for at in range(part, len(marker) - part + 1))
     return re.compile(re.escape(marker[:part]) + f"(?:{'|'.join(splits)})", re.DOTALL)  # a literal start is quick
+
+
+def watch(markers: Iterable[str]) -> Callable[[LogLine], bool]:
+    """A test for `BootLog.wait_for`: true at the line with which one of `markers`, whole or woven, is there.
+
+    It remembers the line before, so make a new one for every wait.
+    """
+    markers = tuple(markers)
+    before: list[LogLine] = []
+
+    def fits(line: LogLine) -> bool:
+        found = find([*before, line], markers)
+        before[:] = [line]
+        return found is not None
+
+    return fits

@@ -202,7 +202,7 @@ class Params:
             raise ScpiError(-171)
         channels: list[int] = []
         for item in match[1].split(","):
-            first, last = (int(end) if len(end) < 4 else 0 for end in (item.strip().split(":") * 2)[:2])
+            first, last = (int(end) for end in (item.strip().split(":") * 2)[:2])
             if not (1 <= first <= count and 1 <= last <= count):
                 raise ScpiError(-222)  # guess: which number a supply gives for a channel that it does not have
             channels += range(first, last + 1) if first <= last else range(first, last - 1, -1)

@@ -26,7 +26,7 @@ class CodeWindow:
         self._stream = beken.keystream(0, BLOCKS * beken.BLOCK // 4, key).astype("<u4").view(np.uint8)
         self._stream = self._stream.reshape(BLOCKS, beken.BLOCK)
         self.memory = (ctypes.c_uint8 * MAPPED)()
-        self._view = np.frombuffer(self.memory, dtype=np.uint8)
+        self._view = np.frombuffer(memoryview(self.memory), dtype=np.uint8)
         self._view[:] = 0xFF
         self._blocks = self._view[: BLOCKS * beken.BLOCK].reshape(BLOCKS, beken.BLOCK)
         self._valid = np.zeros(BLOCKS, dtype=np.bool_)

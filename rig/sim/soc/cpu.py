@@ -7,8 +7,8 @@ the chip. Unlike the chip it does not rotate unaligned loads; nothing in the boo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from unicorn import UC_ARCH_ARM, UC_MODE_ARM, UC_PROT_ALL, UC_PROT_EXEC, UC_PROT_READ, UC_PROT_WRITE, Uc, UcError
 from unicorn import unicorn_const as uc_const
 from unicorn.arm_const import (
     UC_ARM_REG_CPSR,
@@ -19,6 +19,7 @@ from unicorn.arm_const import (
     UC_CPU_ARM_946,
 )
 
+from rig.sim.soc.engine import Engine, EngineError
 from rig.sim.soc.memory import Memory
 from rig.sim.soc.registers import Bus
 
@@ -29,8 +30,7 @@ _MODE_AND_STATE = 0x3F
 
 SVC, IRQ, FIQ, ABORT, UNDEFINED, SYSTEM = 0x13, 0x12, 0x11, 0x17, 0x1B, 0x1F
 
-_SOFTWARE_INTERRUPT = 2  # Unicorn's number
-_NOWHERE = 0xFFFFFFFF  # an `until` that is never reached
+_SOFTWARE_INTERRUPT, _BREAKPOINT = 2, 7  # Unicorn's numbers
 
 _FETCH = {uc_const.UC_ERR_FETCH_UNMAPPED, uc_const.UC_ERR_FETCH_PROT}
 _TRANSLATION_BUFFER = 32 * 1024 * 1024
@@ -45,16 +45,18 @@ class Fault:
 
 
 class Cpu:
-    """Registers, memory map and execution. The first of `memories` is RAM; code runs there too. Interrupts are delivered between slices, by the caller's word."""
+    """Registers, memory map and execution. Interrupts are delivered between slices, by the caller's word.
+
+    The first of `memories` is RAM, where code runs too.
+    """
 
     def __init__(self, code: Memory, memories: list[Memory], buses: list[Bus]) -> None:
-        self._uc = Uc(UC_ARCH_ARM, UC_MODE_ARM)
-        self._uc.ctl_set_cpu_model(UC_CPU_ARM_946)
-        self._uc.ctl_set_tcg_buffer_size(_TRANSLATION_BUFFER)
+        self._engine = Engine(UC_CPU_ARM_946, _TRANSLATION_BUFFER)
+        self._uc = self._engine.uc
         self._readable = (memories[0], code)
-        self._uc.mem_map_ptr(code.base, code.size, UC_PROT_READ | UC_PROT_EXEC, code.buffer)
+        self._uc.mem_map_ptr(code.base, code.size, uc_const.UC_PROT_READ | uc_const.UC_PROT_EXEC, code.buffer)
         for index, memory in enumerate(memories):
-            rights = UC_PROT_ALL if index == 0 else UC_PROT_READ | UC_PROT_WRITE
+            rights = uc_const.UC_PROT_ALL if index == 0 else uc_const.UC_PROT_READ | uc_const.UC_PROT_WRITE
             self._uc.mem_map_ptr(memory.base, memory.size, rights, memory.buffer)
         for bus in buses:
             self._map_bus(bus)
@@ -71,14 +73,14 @@ class Cpu:
             (0xDF, None, 0x0040192C, 0x00000158),
             (0xD3, 0, 0x00401C1C, 0x000033AC),
         ):
-            self._uc.reg_write(UC_ARM_REG_CPSR, mode)
+            self._engine.write(UC_ARM_REG_CPSR, mode)
             if spsr is not None:
-                self._uc.reg_write(UC_ARM_REG_SPSR, spsr)
-            self._uc.reg_write(UC_ARM_REG_SP, sp)
-            self._uc.reg_write(UC_ARM_REG_LR, lr)
+                self._engine.write(UC_ARM_REG_SPSR, spsr)
+            self._engine.write(UC_ARM_REG_SP, sp)
+            self._engine.write(UC_ARM_REG_LR, lr)
         self._cpsr = 0xD3
         self.pc = 0
-        self._uc.reg_write(UC_ARM_REG_PC, 0)
+        self._engine.write(UC_ARM_REG_PC, 0)
 
     def run(self, count: int) -> tuple[int, Fault | None]:
         """Execute `count` instructions. A fault ends the slice: how many were executed is then an estimate, and
@@ -86,11 +88,11 @@ class Cpu:
         fault = None
         begin = self.pc | 1 if self._cpsr & _THUMB else self.pc
         try:
-            self._uc.emu_start(begin, _NOWHERE, 0, count)
-        except UcError as error:
+            self._engine.start(begin, count)
+        except EngineError as error:
             fault = self._fault(error)
-        self.pc = self._uc.reg_read(UC_ARM_REG_PC)
-        self._cpsr = self._uc.reg_read(UC_ARM_REG_CPSR)
+        self.pc = self._engine.read(UC_ARM_REG_PC)
+        self._cpsr = self._engine.read(UC_ARM_REG_CPSR)
         return (count + 1) // 2 if fault else count, fault
 
     @property
@@ -120,7 +122,7 @@ class Cpu:
         """What a DMA channel does. Outside of memory it does nothing."""
         try:
             self._uc.mem_write(destination, bytes(self._uc.mem_read(source, length)))
-        except UcError:
+        except EngineError:
             return
 
     def forget_code(self, start: int, end: int) -> None:
@@ -133,31 +135,35 @@ class Cpu:
     def _map_bus(self, bus: Bus) -> None:
         steps, bits = bus.steps, bus.STEP_BITS  # whole words, nearly all, take the short way
 
-        def load(_uc: Uc, offset: int, size: int, _data: object) -> int:
+        def load(offset: int, size: int) -> int:
             if size != 4:
                 return bus.read(offset, size)
             block, start = steps[offset >> bits]
             return block.read(offset - start)
 
-        def store(_uc: Uc, offset: int, size: int, value: int, _data: object) -> None:
+        def store(offset: int, size: int, value: int) -> None:
             if size != 4:
                 bus.write(offset, size, value)
             else:
                 block, start = steps[offset >> bits]
                 block.write(offset - start, value)
 
-        self._uc.mmio_map(bus.base, bus.size, load, None, store, None)
+        self._engine.map_io(bus.base, bus.size, load, store)
 
-    def _on_interrupt(self, _uc: Uc, number: int, _data: object) -> None:
-        """A software interrupt: the PC is already past it. Setting the PC goes on at the vector."""
-        if number != _SOFTWARE_INTERRUPT:
-            raise UcError(uc_const.UC_ERR_INSN_INVALID)
-        self._cpsr = self._uc.reg_read(UC_ARM_REG_CPSR)
-        self._enter(SVC, 0x08, self._uc.reg_read(UC_ARM_REG_PC))
+    def _on_interrupt(self, _uc: object, number: int, _data: object) -> None:
+        """An instruction that asks for an exception. Setting the PC goes on at the vector."""
+        pc = self._engine.read(UC_ARM_REG_PC)
+        self._cpsr = self._engine.read(UC_ARM_REG_CPSR)
+        if number == _SOFTWARE_INTERRUPT:  # the PC is already past it
+            self._enter(SVC, 0x08, pc)
+        elif number == _BREAKPOINT:
+            self._enter(ABORT, 0x0C, pc + 4)
+        else:
+            self._enter(UNDEFINED, 0x04, pc + 4)
 
-    def _fault(self, error: UcError) -> Fault:
-        pc = self._uc.reg_read(UC_ARM_REG_PC)
-        self._cpsr = self._uc.reg_read(UC_ARM_REG_CPSR)
+    def _fault(self, error: Any) -> Fault:
+        pc = self._engine.read(UC_ARM_REG_PC)
+        self._cpsr = self._engine.read(UC_ARM_REG_CPSR)
         if error.errno == uc_const.UC_ERR_INSN_INVALID:
             fault = Fault("undefined", pc)
             self._enter(UNDEFINED, 0x04, pc + (2 if self._cpsr & _THUMB else 4))
@@ -172,8 +178,8 @@ class Cpu:
     def _enter(self, mode: int, vector: int, link: int) -> None:
         old = self._cpsr
         self._cpsr = old & ~_MODE_AND_STATE | _IRQ_OFF | mode
-        self._uc.reg_write(UC_ARM_REG_CPSR, self._cpsr)
-        self._uc.reg_write(UC_ARM_REG_SPSR, old)
-        self._uc.reg_write(UC_ARM_REG_LR, link & 0xFFFFFFFF)
-        self._uc.reg_write(UC_ARM_REG_PC, vector)
+        self._engine.write(UC_ARM_REG_CPSR, self._cpsr)
+        self._engine.write(UC_ARM_REG_SPSR, old)
+        self._engine.write(UC_ARM_REG_LR, link & 0xFFFFFFFF)
+        self._engine.write(UC_ARM_REG_PC, vector)
         self.pc = vector

@@ -1,6 +1,6 @@
 """General DMA at 0x00809000: six channels of 0x20. The Wi-Fi stack uses it as memcpy.
 
-Source: Beken SDK driver/general_dma/general_dma.h.
+Source: the general DMA driver of Beken's SDK.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ _ENABLE = 1 << 0
 
 
 class GeneralDma(Registers):
-    """A channel copies at once when it is enabled, then clears its enable bit. `copy(source, destination, length)`."""
+    """A channel copies at once when it is enabled, then clears its enable bit.
+
+    `copy(source, destination, length)` does the work.
+    """
 
     def __init__(self, copy: Callable[[int, int, int], None]) -> None:
         super().__init__(0x100)
@@ -28,5 +31,6 @@ class GeneralDma(Registers):
         self.words[offset >> 2] = value
         channel, register = divmod(offset, _CHANNEL)
         if register == _CONFIG and channel < _CHANNELS and value & _ENABLE:
-            self._copy(self.words[(offset + _SOURCE) >> 2], self.words[(offset + _DESTINATION) >> 2], (value >> 16) + 1)
+            source, destination = (self.words[(offset + at) >> 2] for at in (_SOURCE, _DESTINATION))
+            self._copy(source, destination, (value >> 16) + 1)
             self.words[offset >> 2] = value & ~_ENABLE

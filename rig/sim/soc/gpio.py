@@ -1,6 +1,6 @@
 """GPIO at 0x00802800, one configuration word a pin.
 
-Source: Beken SDK driver/gpio/gpio.h; BK7231N data sheet for the pins.
+Source: the GPIO driver of Beken's SDK.
 """
 
 from __future__ import annotations

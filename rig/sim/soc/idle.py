@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-_IRQ_VECTOR = 0x00400000  # the bootloader's IRQ vector jumps to the address an app stores here
+_IRQ_HANDLER = 0x00400000  # the bootloader's IRQ vector jumps to the address an app stores here
 _LOAD_LITERAL = 0xE59F0000  # ldr r0, [pc, #n]
 _SEARCH_WORDS = 64
 
@@ -43,7 +43,7 @@ class IdleFinder:
 
     def in_idle_task(self) -> bool:
         """Whether the task FreeRTOS runs now is its idle task (only asked while in SYS mode, interrupts on)."""
-        handler = self._word(_IRQ_VECTOR)
+        handler = self._word(_IRQ_HANDLER)
         if handler != self._handler:
             self.reset()
             self._handler = handler

@@ -16,8 +16,9 @@ class Load(StrEnum):
     ERASE, PROGRAM: the flash die erases a sector or programs; the CPU waits for it.
     RF_CAL: it executes while the firmware works the RF controller at 0x01050000 (written within the last 5 ms):
     that is the receive/transmit calibration at start and the short re-calibration once a second.
-    RF_TX: a beacon or probe is in the air. Bursts of 2 ms each 102.4 ms, from when the MAC core is told to be
-    ACTIVE (state control register 0xC0000038, next state 3) until a reset or DOZE. The burst timing is a guess and stands in for a MAC.
+    RF_TX: a beacon or probe is in the air. Bursts of 2 ms each 102.4 ms, from when the MAC core is told to be ACTIVE
+    (state control register 0xC0000038, next state 3) until a reset or DOZE. The burst timing is a guess and stands
+    in for a MAC.
     HALTED: nothing executes: the ROM has not started the flash, or the firmware is dead for good. What such a chip
     draws (a ROM that polls, a core that faults in a circle) is for the board to know.
     """

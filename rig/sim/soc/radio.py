@@ -82,7 +82,7 @@ class Mac(Registers):
         self.words[offset >> 2] = value
         if offset == _MAC_STATE:
             state = value >> 4 & 0xF
-            self._active = state == _ACTIVE or self._active and state != _DOZE
+            self._active = state == _ACTIVE or (self._active and state != _DOZE)
 
     def reset(self) -> None:
         super().reset()

@@ -32,19 +32,22 @@ class Bus:
 
     STEP_BITS = 7
 
-    def __init__(self, base: int, size: int) -> None:
+    def __init__(self, base: int, size: int, blocks: list[tuple[int, Registers]]) -> None:
         self.base = base
         self.size = size
         self._rest = Registers(size)
-        self.blocks: list[Registers] = [self._rest]
+        self._blocks: list[Registers] = [self._rest]
         self.steps: list[tuple[Registers, int]] = [(self._rest, 0)] * (size >> self.STEP_BITS)
+        for address, block in blocks:
+            start = address - base
+            for step in range(start >> self.STEP_BITS, (start + block.size) >> self.STEP_BITS):
+                self.steps[step] = (block, start)
+            self._blocks.append(block)
 
-    def attach(self, address: int, block: Registers) -> None:
-        """Put `block` at `address`."""
-        start = address - self.base
-        for step in range(start >> self.STEP_BITS, (start + block.size) >> self.STEP_BITS):
-            self.steps[step] = (block, start)
-        self.blocks.append(block)
+    @classmethod
+    def of(cls, address: int, block: Registers) -> Bus:
+        """A range that is one block."""
+        return cls(address, block.size, [(address, block)])
 
     def read(self, offset: int, size: int) -> int:
         """The guest loads `size` bytes at `offset` from the base."""
@@ -65,5 +68,5 @@ class Bus:
         block.write(at, value & 0xFFFFFFFF)
 
     def reset(self) -> None:
-        for block in self.blocks:
+        for block in self._blocks:
             block.reset()

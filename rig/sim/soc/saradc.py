@@ -1,6 +1,6 @@
 """SARADC at 0x00802C00.
 
-Source: Beken SDK driver/saradc/saradc.h (BK7231N).
+Source: the SARADC driver of Beken's SDK for the BK7231N.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from rig.sim.soc.cpu import Cpu, Fault
 from rig.sim.soc.idle import IdleFinder
 from rig.sim.soc.load import Load, LoadMeter
 from rig.sim.soc.memory import Memory, other_memories, ram
-from rig.sim.soc.registers import Bus
+from rig.sim.soc.registers import Bus, Registers
 
 TAG = b"BK7231\0\0"
 TAG_AT = 0x110
@@ -59,7 +59,8 @@ class Soc:
     `efuse`: 32 bytes, of which 0-15 are the code key and 24-29 the MAC. `on_uart(port, byte, ns)` comes when a byte
     enters the transmit FIFO, `ns` is when its stop bit ends: up to 11 ms (a FIFO at 115,200) ahead. `on_load(what,
     ns)` comes on changes, see `Load`. `on_reset("watchdog", ns)`: the chip reset itself and stands in its ROM until
-    `start` is called. A fault that no handler catches ends in HALTED and `running` False, like a chip in its ROM.
+    `start` is called (which may be within that call). A fault that no handler catches, with the watchdog off, ends in
+    HALTED and `running` False. One flash belongs to one Soc for good.
     """
 
     def __init__(
@@ -81,11 +82,10 @@ class Soc:
         self._window = CodeWindow(flash, beken.key_from_efuse(efuse))
         self._ram = ram()
         self._other_memories = other_memories()
-        self._cpu = Cpu(
-            Memory(0, MAPPED, self._window.memory), [self._ram, *self._other_memories], [self._main, *self._radio_buses]
-        )
+        self._cpu = Cpu(Memory(0, MAPPED, self._window.memory), [self._ram, *self._other_memories], self._buses)
         self._idle = IdleFinder(self._cpu.word)
         self._running = False
+        self._dead = False
         self._waiting = False
         self._slice = _SHORT_SLICE
         self._faults: list[int] = []
@@ -102,12 +102,8 @@ class Soc:
         self._rf = radio.RfController(clock)
         self._mac = radio.Mac()
         pins = gpio.Gpio()
-        self._uarts = {
-            port: uart.Uart(port, clock, self._icu, pins, lambda byte, ns, port=port: on_uart(port, byte, ns))
-            for port in uart.BASE
-        }
-        self._main = Bus(0x00800000, 0x20000)
-        for address, block in (
+        self._uarts = {port: uart.Uart(port, clock, self._icu, pins, on_uart) for port in uart.BASE}
+        blocks: list[tuple[int, Registers]] = [
             (sysctrl.BASE, self._sysctrl),
             (icu.BASE, self._icu),
             (trng.BASE, trng.Trng(random)),
@@ -117,20 +113,15 @@ class Soc:
             (saradc.BASE, self._adc),
             (flashctl.BASE, self._flashctl),
             (dma.BASE, dma.GeneralDma(lambda *what: self._cpu.copy(*what))),
-        ):
-            self._main.attach(address, block)
-        for port, one in self._uarts.items():
-            self._main.attach(uart.BASE[port], one)
-        self._radio_buses = []
-        for address, block in (
-            (radio.BLE_BASE, radio.Ble()),
-            (radio.RF_BASE, self._rf),
-            (radio.MAC_BASE, self._mac),
-            (radio.MAC_PL_BASE, radio.MacPlatform()),
-        ):
-            bus = Bus(address, block.size)
-            bus.attach(address, block)
-            self._radio_buses.append(bus)
+            *((uart.BASE[port], one) for port, one in self._uarts.items()),
+        ]
+        self._buses = [
+            Bus(0x00800000, 0x20000, blocks),
+            Bus.of(radio.BLE_BASE, radio.Ble()),
+            Bus.of(radio.RF_BASE, self._rf),
+            Bus.of(radio.MAC_BASE, self._mac),
+            Bus.of(radio.MAC_PL_BASE, radio.MacPlatform()),
+        ]
 
     @property
     def now_ns(self) -> int:
@@ -141,6 +132,11 @@ class Soc:
     def running(self) -> bool:
         """Whether it executes flash: False in the ROM, after resetting itself, and when it is dead."""
         return self._running
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it stopped for good: only a reset or a power cycle brings it back."""
+        return self._dead
 
     @property
     def next_event_ns(self) -> int:
@@ -156,12 +152,14 @@ class Soc:
     def power_on(self) -> None:
         """RAM and retention are gone, peripherals reset."""
         self._ram.clear()
+        for port in self._uarts.values():
+            port.power_off()
         self._cpu.forget_all_code()
         self._reset_parts()
         self._sysctrl.retention = 0
 
     def reset(self, cause: str) -> None:
-        """A reset by "cen" (the pin) or "watchdog": RAM stays. CEN clears the retention word (guess)."""
+        """A reset by the "watchdog" or by the pin, "cen": RAM stays. CEN clears the retention word (guess)."""
         self._reset_parts()
         if cause == "watchdog":
             self._sysctrl.retention = self._sysctrl.retention & 0xFFFF | sysctrl.WATCHDOG_FLAG
@@ -229,6 +227,7 @@ class Soc:
         if fault:
             self._note(fault)
         else:
+            self._faults.clear()
             self._waiting = self._is_waiting()
 
     def _is_waiting(self) -> bool:
@@ -253,6 +252,7 @@ class Soc:
 
     def _die(self) -> None:
         self._running = False
+        self._dead = True
         self._meter.transmitting(False, self._clock.now)
         self._meter.set(Load.HALTED, self._clock.now)
 
@@ -284,8 +284,9 @@ class Soc:
 
     def _reset_parts(self) -> None:
         self._running = False
+        self._dead = False
         self._waiting = False
-        for bus in (self._main, *self._radio_buses):
+        for bus in self._buses:
             bus.reset()
         for memory in self._other_memories:
             memory.clear()

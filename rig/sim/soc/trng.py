@@ -1,4 +1,4 @@
-"""Random numbers at 0x00802480. Source: Beken SDK driver/rw_pub, TRNG registers."""
+"""Random numbers at 0x00802480. Source: the TRNG driver of Beken's SDK."""
 
 from __future__ import annotations
 

@@ -34,17 +34,21 @@ _TX_NEED_WRITE, _RX_NEED_READ, _RX_OVERFLOW = 1 << 0, 1 << 1, 1 << 2
 _TX_STOP_END, _RX_STOP_END = 1 << 5, 1 << 6
 
 
+OnByte = Callable[[int, int, int], None]
+
+
 class Uart(Registers):
     """One port. Transmitted bytes leave at the wire rate, and only while the TX pin has been given to the UART.
 
-    `on_byte(byte, ns)` is called when a byte enters the FIFO, with the guest time at which its stop bit ends: up to
-    one FIFO in the future. A reset does not take back what the FIFO already holds (guess).
+    `on_byte(port, byte, ns)` is called when a byte enters the FIFO, with the guest time at which its stop bit ends:
+    up to one FIFO in the future. A reset does not take back what the FIFO already holds (guess).
     """
 
-    def __init__(self, port: int, clock: Clock, icu: Icu, gpio: Gpio, on_byte: Callable[[int, int], None]) -> None:
+    def __init__(self, port: int, clock: Clock, icu: Icu, gpio: Gpio, on_byte: OnByte) -> None:
         super().__init__(0x80)
         self._clock = clock
         self._icu = icu
+        self._port = port
         self._irq = Irq.UART1 if port == 1 else Irq.UART2
         self._gpio = gpio
         self._pin = TX_PIN[port]
@@ -64,6 +68,10 @@ class Uart(Registers):
         self._rx.extend(data[:room])
         self._overflow = self._overflow or len(data) > room
         self._request()
+
+    def power_off(self) -> None:
+        """What was still to be sent is gone."""
+        self._free_at = 0
 
     def service(self, now: int) -> None:
         """The transmitter may have come to ask for more."""
@@ -115,7 +123,7 @@ class Uart(Registers):
             return
         self._free_at = max(self._free_at, self._clock.now) + self._byte_ns
         if self._gpio.is_peripheral(self._pin):
-            self._on_byte(byte, self._free_at)
+            self._on_byte(self._port, byte, self._free_at)
         self._request()
 
     def _queued(self) -> int:

@@ -1,0 +1,84 @@
+"""Text as a report shows it: without passwords, without control characters, numbers readable."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime
+
+from rig.records.events import Measured
+from rig.uart.scrub import scrub
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+NOTHING = "–"
+
+
+def shown(text: object) -> str:
+    """Any text of a run as it may be shown: scrubbed, and what a browser or terminal would obey made visible."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", scrub(str(text).replace("\r\n", "\n")))
+
+
+def shown_log(text: str) -> str:
+    """Printed lines as they may be shown: a bare carriage return ends a line, colours (ESC) stay."""
+    lines = scrub(text.replace("\r\n", "\n").replace("\r", "\n"))
+    return _CONTROL.sub(lambda hit: hit[0] if hit[0] == "\x1b" else "\N{REPLACEMENT CHARACTER}", lines)
+
+
+def number(value: float | None) -> str:
+    """A number with about four digits that mean something."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    if abs(value) >= 1000:
+        return f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    return f"{value:.4g}"
+
+
+def seconds(value: float | None) -> str:
+    """A duration in seconds, tenths below a minute's worth of them."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 1000 else number(value)
+
+
+def size(count: int) -> str:
+    """Bytes for people: 2 MiB, 4 KiB, 517 B."""
+    for name, unit in (("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if count >= unit:
+            return f"{count / unit:.4g} {name}"
+    return f"{count} B"
+
+
+def limits(minimum: float | None, maximum: float | None, unit: str = "") -> str:
+    """What a number had to keep to: "2.9 to 3.6 V", "at most 0.25 A", or nothing."""
+    low = None if minimum is None or math.isnan(minimum) else number(minimum)
+    high = None if maximum is None or math.isnan(maximum) else number(maximum)
+    tail = f" {unit}" if unit else ""
+    if low is not None and high is not None:
+        return f"{low} to {high}{tail}"
+    if low is not None:
+        return f"at least {low}{tail}"
+    return f"at most {high}{tail}" if high is not None else ""
+
+
+def value(measured: float | str | bool | None) -> str:
+    """A measured value; None is one that could not be measured."""
+    if measured is None:
+        return "not measured"
+    if isinstance(measured, bool):
+        return "yes" if measured else "no"
+    return shown(measured) if isinstance(measured, str) else number(measured)
+
+
+def against_limits(event: Measured) -> tuple[str, str, str, str, str]:
+    """A measurement as table cells: name, value, unit, limits, outcome."""
+    kept_to = limits(event.minimum, event.maximum)
+    low, high = event.marginal_minimum, event.marginal_maximum
+    where = "outside " if low is not None and high is not None else ""
+    band = where + limits(low, high).replace("at most", "above").replace("at least", "below")
+    told = f"{kept_to} (warning {band})" if band else kept_to
+    return shown(event.name), value(event.value), shown(event.unit_of), told, str(event.outcome)
+
+
+def moment(utc: datetime | None) -> str:
+    """A time of day that says which clock it is."""
+    return utc.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if utc is not None else NOTHING

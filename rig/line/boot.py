@@ -1,0 +1,114 @@
+"""Proof of boot: power-cycle a board, read its log until its firmware says that it is up, or say what it does.
+
+The board keeps its power until the firmware's own boot-complete marker: cut off before it a few times, OpenBeken
+walks into safe mode.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rig.bench.link import SlotLink
+from rig.bench.power import BoardPower
+from rig.errors import BenchBlocked, Coded, UnitFailed
+from rig.image.firmware import FirmwareProfile
+from rig.uart.bootlog import BootLog
+from rig.uart.verdict import BootKind, Verdict, judge
+
+_LOOK_S = 0.25  # how often the lines so far are judged
+_LOOP_RESETS = 3  # so many resets in one power-on are a loop: no need to wait for more
+_SILENCE_S = 8.0  # nothing at all for so long: it will not speak any more
+_SAG_HUNT_S = 4.0  # how long a looping board is watched closely for a sagging rail
+
+_CODES = {
+    BootKind.SILENT: "log-silent",
+    BootKind.BOOTLOADER_ONLY: "bootloader-only",
+    BootKind.BOOT_LOOP: "boot-loop",
+    BootKind.CRASHED: "not-complete",
+}
+
+
+@dataclass(frozen=True)
+class Boot:
+    """One power-on: the verdict on its log, seconds from power to the boot-complete marker (None: never)."""
+
+    verdict: Verdict
+    power_on_ns: int
+    seconds: float | None
+
+
+def watch_boot(link: SlotLink, log: BootLog, profiles: Sequence[FirmwareProfile], timeout_s: float) -> Boot:
+    """Power-cycle and read until boot-complete, a loop, or silence; at most `timeout_s` seconds."""
+    moment = link.boot()
+    log.mark("power-on", moment)
+    deadline = time.monotonic() + timeout_s
+    markers = [text for profile in profiles for text in profile.log.complete]
+    while True:
+        link.check()
+        line = log.wait_for(lambda line: any(text in line.text for text in markers), _LOOK_S, since_ns=moment)
+        lines = log.lines_since(moment)
+        verdict = judge(lines, profiles)
+        if line is not None or verdict.complete:
+            at = line.mono_ns if line else lines[-1].mono_ns
+            return Boot(verdict, moment, (at - moment) / 1e9)
+        quiet = time.monotonic() - (lines[-1].mono_ns if lines else moment) / 1e9
+        if verdict.resets >= _LOOP_RESETS or quiet > _SILENCE_S or time.monotonic() > deadline:
+            return Boot(verdict, moment, None)
+
+
+def require_boot(boot: Boot, power: BoardPower, expected: str | None, version: str | None) -> None:
+    """Raise what the boot says of the board: BenchBlocked("weak-supply") when the rail sagged, else UnitFailed."""
+    verdict = boot.verdict
+    if boot.seconds is None:
+        if sag := _hunt_sag(power, boot):
+            raise sag
+        code = _CODES.get(verdict.kind, "not-complete")
+        raise UnitFailed(code, verdict.sentence)
+    if expected and verdict.firmware and verdict.firmware != expected:
+        raise UnitFailed("wrong-firmware", f"{verdict.firmware} came up, {expected} was written")
+    if version and verdict.version and verdict.version != version:
+        raise UnitFailed("wrong-firmware", f"version {verdict.version} came up, {version} was written")
+
+
+def _hunt_sag(power: BoardPower, boot: Boot) -> BenchBlocked | None:
+    """A board that resets again and again is watched closely: is its rail the reason?"""
+    if boot.verdict.resets:
+        power.watch_closely(True)
+        end = time.monotonic() + _SAG_HUNT_S
+        while power.sag is None and time.monotonic() < end:
+            power.average(_LOOK_S, until=lambda: power.sag is not None)
+        power.watch_closely(False)
+    return weak_supply(power)
+
+
+def weak_supply(power: BoardPower) -> BenchBlocked | None:
+    """What to raise if the rail sagged since it was switched on; None if it stood."""
+    sag = power.sag
+    if sag is None:
+        return None
+    how = "while the supply limited its current" if sag.limited else "below what was set"
+    limit = power.setting.amps if power.setting else 0.0
+    return BenchBlocked(
+        "weak-supply",
+        f"the rail was at {sag.volts:.2f} V {how} ({power.supplied.volts:g} V, {limit:g} A set): "
+        "the supply cannot feed this board",
+    )
+
+
+def refined(problem: Coded, power: BoardPower, rom_minimum: float) -> Coded:
+    """The same failure, seen with the supply's eyes: a board that went silent may have lost its power."""
+    if problem.code not in ("no-link", "link-lost", "verify-failed", "erase-failed", "backup-mismatch"):
+        return problem
+    reading = power.channel.measure()
+    if reading.mode == "off":
+        return problem
+    if problem.code in ("no-link", "link-lost"):
+        if reading.mode == "cc":
+            return UnitFailed("short", f"the board pulls the supply into its current limit ({reading.amps:.3f} A)")
+        if reading.amps < rom_minimum:
+            return BenchBlocked(
+                "no-current", f"the slot draws {reading.amps * 1000:.1f} mA: no board in it, or no contact"
+            )
+    return weak_supply(power) or problem

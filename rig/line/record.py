@@ -1,0 +1,238 @@
+"""What one unit's attempt writes down: its events, in the words of the journal.
+
+A step asks this object to measure, note or keep something; the event is durable when the call returns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rig.bench.product import Limits, Product
+from rig.errors import Aborted, BenchBlocked, Coded, RigError, UnitFailed
+from rig.records import events
+from rig.records.backups import Backup
+from rig.records.events import Event, Outcome
+from rig.records.run import RunFolder
+from rig.records.sink import EventSink
+from rig.uart.scrub import scrub
+
+
+@dataclass
+class Verdict:
+    """How an attempt stands: the worst so far, with the first thing that went wrong."""
+
+    outcome: Outcome = Outcome.PASS
+    code: str | None = None
+    sentence: str | None = None
+
+    def worsen(self, outcome: Outcome, code: str | None = None, sentence: str | None = None) -> None:
+        """The first failure stays; a marginal one gives way to it."""
+        if self.outcome is Outcome.PASS or (self.outcome is Outcome.MARGINAL and not outcome.good):
+            self.outcome, self.code, self.sentence = outcome, code, sentence
+
+
+def judged(problem: BaseException) -> tuple[Outcome, str | None, str]:
+    """What an exception says about a unit: outcome, failure code, sentence."""
+    sentence = scrub(str(problem).strip() or type(problem).__name__)
+    if isinstance(problem, BenchBlocked):
+        return Outcome.BLOCKED, problem.code, sentence
+    if isinstance(problem, UnitFailed):
+        return Outcome.FAIL, problem.code, sentence
+    if isinstance(problem, Aborted | KeyboardInterrupt):
+        return Outcome.ABORTED, None, sentence
+    if isinstance(problem, Coded):
+        return Outcome.FAIL, problem.code, sentence
+    if isinstance(problem, RigError):
+        return Outcome.BLOCKED, "crashed", sentence
+    return Outcome.BLOCKED, "crashed", f"{type(problem).__name__}: {sentence}"
+
+
+@dataclass
+class UnitRecord:
+    """One attempt at one unit. `folder` is its own in the run's folder; times are monotonic."""
+
+    sink: EventSink
+    run: RunFolder
+    folder: Path
+    unit: str
+    slot: str
+    attempt: int
+    product: Product
+    flasher: str = "native"
+    phase_name: str = ""
+    mac: str | None = None
+    identity: str | None = None
+    supply_off: bool | None = None
+    verdict: Verdict = field(default_factory=Verdict)
+    measured: list[events.Measured] = field(default_factory=list)
+    backup: Backup | None = None
+    _began: float = field(default_factory=time.monotonic)
+
+    def _who(self) -> dict[str, Any]:
+        return {"unit": self.unit, "slot": self.slot, "attempt": self.attempt}
+
+    def emit(self, event: Event) -> None:
+        self.sink.emit(event)
+
+    # -- course ----------------------------------------------------------------------------------------
+
+    def started(self) -> None:
+        self._began = time.monotonic()
+        self.emit(events.UnitStarted(**self._who(), flasher=self.flasher))
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """A step: its beginning, its end with outcome and duration; what is raised in it decides the outcome."""
+        self.phase_name = name
+        began = time.monotonic()
+        self.emit(events.PhaseStarted(**self._who(), phase=name))
+        mark = len(self.measured)
+        try:
+            yield
+        except BaseException as problem:
+            outcome, code, sentence = judged(problem)
+            self.verdict.worsen(outcome, code, sentence)
+            self._phase_over(name, outcome, began, code, sentence)
+            raise
+        marginal = any(event.outcome is Outcome.MARGINAL for event in self.measured[mark:])
+        outcome = Outcome.MARGINAL if marginal else Outcome.PASS
+        if marginal:
+            self.verdict.worsen(outcome)
+        self._phase_over(name, outcome, began)
+
+    def skipped(self, name: str) -> None:
+        """A step that was not done because an earlier one failed."""
+        self._phase_over(name, None, time.monotonic())
+
+    def _phase_over(
+        self, name: str, outcome: Outcome | None, began: float, code: str | None = None, sentence: str | None = None
+    ) -> None:
+        self.emit(
+            events.PhaseEnded(
+                **self._who(),
+                phase=name,
+                outcome=outcome,
+                duration_s=time.monotonic() - began,
+                code=code,
+                sentence=sentence,
+            )
+        )
+
+    def ended(self) -> None:
+        self.emit(
+            events.UnitEnded(
+                **self._who(),
+                outcome=self.verdict.outcome,
+                duration_s=time.monotonic() - self._began,
+                code=self.verdict.code,
+                sentence=self.verdict.sentence,
+                mac=self.mac,
+                identity=self.identity,
+                supply_off_confirmed=self.supply_off,
+            )
+        )
+
+    # -- what is learned -------------------------------------------------------------------------------
+
+    def measure(
+        self,
+        name: str,
+        value: float | str | bool | None,
+        unit: str = "",
+        *,
+        low: str | None = None,
+        high: str | None = None,
+    ) -> Outcome:
+        """One number (or text), judged against the product's limits of that name, written once.
+
+        A value outside its limits raises with the failure code `low` or `high` (below the minimum, or not
+        measurable, `low`): BenchBlocked where the limits blame the bench, else UnitFailed.
+        """
+        limits = self.product.limits.get(name) or Limits(unit=unit)
+        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+        bounded = limits.minimum is not None or limits.maximum is not None
+        outcome = limits.judge(number) if bounded else Outcome.PASS
+        event = events.Measured(
+            **self._who(),
+            phase=self.phase_name,
+            name=name,
+            value=value,
+            unit_of=limits.unit or unit,
+            minimum=limits.minimum,
+            maximum=limits.maximum,
+            marginal_minimum=limits.marginal_minimum,
+            marginal_maximum=limits.marginal_maximum,
+            outcome=outcome,
+        )
+        self.measured.append(event)
+        self.emit(event)
+        if outcome is Outcome.FAIL:
+            self._outside(name, number, limits, low, high)
+        return outcome
+
+    def _outside(self, name: str, value: float | None, limits: Limits, low: str | None, high: str | None) -> None:
+        from rig.codes import CODES
+
+        above = value is not None and limits.maximum is not None and value > limits.maximum
+        code = (high if above else low) or high or low or "crashed"
+        bound = limits.maximum if above else limits.minimum
+        shown = "nothing" if value is None else f"{value:.4g} {limits.unit}"
+        sentence = f"{name} is {shown}, the limit is {bound:g} {limits.unit}"
+        kind: type[Coded] = BenchBlocked if CODES[code].blames == "bench" else UnitFailed
+        raise kind(code, sentence)
+
+    def note(self, text: str, *, warning: bool = False, **details: Any) -> None:
+        self.emit(
+            events.Noted(
+                unit=self.unit,
+                slot=self.slot,
+                level="warning" if warning else "info",
+                text=scrub(text),
+                details=details,
+            )
+        )
+
+    def keep(self, name: str, path: Path) -> None:
+        """A file in the unit's folder worth keeping."""
+        if path.exists():
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            self.emit(events.ArtifactKept(**self._who(), name=name, path=self.run.relative(path), sha256=digest))
+
+    def backup_kept(self, backup: Backup) -> None:
+        """The board's backup is durable: after this returns, writing may be allowed."""
+        self.backup = backup
+        self.emit(
+            events.BackupKept(
+                **self._who(),
+                identity=backup.identity,
+                path=_from(self.run.path, backup.path),
+                sha256=backup.sha256,
+                size=backup.size,
+            )
+        )
+
+    @contextlib.contextmanager
+    def writing(self, image_sha256: str, ranges: Sequence[tuple[int, int]]) -> Iterator[Callable[[], None]]:
+        """From here the board is half written, until the yielded function says that it was verified."""
+        self.emit(events.WriteBegun(**self._who(), image_sha256=image_sha256, ranges=list(ranges)))
+        verified = False
+
+        def done() -> None:
+            nonlocal verified
+            verified = True
+
+        yield done
+        if verified:
+            self.emit(events.WriteEnded(**self._who(), verified=True))
+
+
+def _from(folder: Path, path: Path) -> str:
+    import os
+
+    return os.path.relpath(path, folder)

@@ -1,0 +1,507 @@
+"""The line and the driver: what is sent, in which order, what is refused, and what happens when the line breaks."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from supply_fake import FakeSupply, until, write_acme
+
+from rig.errors import BenchBlocked, UsageProblem
+from rig.sim.psu import PsuServer, ResistiveLoad
+from rig.supply.channel import Setting
+from rig.supply.dialect import Transport
+from rig.supply.driver import VisaChannel
+from rig.supply.instrument import Supply
+from rig.supply.visa import Link
+
+QUICK = Transport(timeout_s=0.3)
+SETTING = Setting(3.3, 0.5, ovp=3.7)
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeSupply]:
+    with FakeSupply() as fake:
+        yield fake
+
+
+@pytest.fixture
+def acme(tmp_path: Path) -> Path:
+    return write_acme(tmp_path / "dialects")
+
+
+@pytest.fixture
+def supply(fake: FakeSupply, acme: Path) -> Iterator[Supply]:
+    supply = Supply.open(fake.resource, folders=[acme])
+    yield supply
+    supply.close()
+
+
+@pytest.fixture
+def channel(supply: Supply, fake: FakeSupply) -> VisaChannel:
+    fake.received.clear()
+    return VisaChannel(supply, 1, max_volts=3.6)
+
+
+# The line
+
+
+def test_nagle_is_off_and_keepalive_on(fake: FakeSupply) -> None:
+    link = Link(fake.resource, QUICK)
+    link.open()
+    sock = link._socket()
+    assert sock is not None
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    started = time.monotonic()
+    for _ in range(10):
+        link.write("SEL A", "SEL B")
+        link.query("V?")
+    assert time.monotonic() - started < 0.2  # with Nagle each round takes 40 ms
+    link.close()
+
+
+def test_a_closed_port_is_one_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(BenchBlocked, match=rf"{port}::SOCKET .*refused") as told:
+        Link(f"TCPIP::127.0.0.1::{port}::SOCKET", QUICK).open()
+    assert told.value.code == "supply-lost"
+
+
+@pytest.mark.parametrize("resource", ["psu1", "TCPIP::", "TCPIP::127.0.0.1::SOCKET"])
+def test_a_resource_that_is_none_is_a_usage_problem(resource: str) -> None:
+    with pytest.raises(UsageProblem, match="VISA resource"):
+        Link(resource, QUICK).open()
+
+
+def test_a_silent_instrument_is_lost(fake: FakeSupply) -> None:
+    fake.twist = lambda line: None
+    with pytest.raises(BenchBlocked, match=r"no answer to '\*IDN\?' \(timeout\)"):
+        Link(fake.resource, QUICK).open()
+
+
+def test_a_late_answer_does_not_meet_the_next_question(fake: FakeSupply) -> None:
+    link = Link(fake.resource, QUICK)
+    link.open()
+    released = threading.Event()
+
+    def late(line: str) -> object:
+        if line == "I?" and not released.is_set():
+            released.wait(5)
+            return "9.999A"
+        return FakeSupply.GO_ON
+
+    fake.twist = late
+    with pytest.raises(BenchBlocked):
+        link.query("I?")
+    released.set()
+    assert [link.query("V?"), link.query("I?")] == ["V1 0.00", "0.100A"]
+    assert link.generation == 2
+    link.close()
+
+
+def test_a_hung_up_line_is_noticed_at_once_and_reopened_later(fake: FakeSupply) -> None:
+    link = Link(fake.resource, Transport(timeout_s=5))
+    link.open()
+    fake.hang_up()
+    assert until(lambda: link._socket().recv(1, socket.MSG_PEEK) == b"")  # type: ignore[union-attr]
+    started = time.monotonic()
+    with pytest.raises(BenchBlocked, match="closed the connection"):
+        link.query("V?")
+    assert time.monotonic() - started < 1
+    assert link.query("V?") == "V1 0.00"
+    link.close()
+
+
+def test_what_nobody_asked_for_is_dropped(fake: FakeSupply) -> None:
+    link = Link(fake.resource, QUICK)
+    link.open()
+    fake.say("welcome\n")
+    assert until(lambda: link._socket().recv(1, socket.MSG_PEEK))  # type: ignore[union-attr]
+    assert link.query("V?") == "V1 0.00"
+    link.close()
+
+
+def test_another_instrument_after_reconnecting_is_refused(fake: FakeSupply) -> None:
+    link = Link(fake.resource, QUICK)
+    link.open()
+    link.close()
+    fake.idn = "ACME,P2,SN2002"
+    with pytest.raises(BenchBlocked, match="another instrument"):
+        link.query("V?")
+
+
+def test_threads_get_their_own_answers(fake: FakeSupply) -> None:
+    link = Link(fake.resource, QUICK)
+    link.open()
+    wrong: list[str] = []
+
+    def ask(question: str, answer: str) -> None:
+        wrong.extend(got for _ in range(150) if (got := link.query(question)) != answer)
+
+    pairs = [("V?", "V1 0.00"), ("I?", "0.100A"), ("OVP?", "33.00")]
+    threads = [threading.Thread(target=ask, args=pair) for pair in pairs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    link.close()
+
+
+# Who it is
+
+
+def test_the_wrong_serial_number_is_a_usage_problem(fake: FakeSupply, acme: Path) -> None:
+    with pytest.raises(UsageProblem, match="serial number 1001, not 2002"):
+        Supply.open(fake.resource, serial="2002", folders=[acme])
+
+
+def test_an_instrument_without_dialect_lists_them(fake: FakeSupply) -> None:
+    with pytest.raises(UsageProblem, match=r"'ACME,P2,SN1001'.*rigol-dp800"):
+        Supply.open(fake.resource)
+
+
+def test_a_dialect_for_another_instrument_is_refused(fake: FakeSupply) -> None:
+    with pytest.raises(UsageProblem, match="none of dialect rigol-dp800"):
+        Supply.open(fake.resource, dialect="rigol-dp800")
+
+
+def test_the_opening_is_sent_in_every_session(supply: Supply, fake: FakeSupply) -> None:
+    supply.link.close()
+    supply.link.query("V?")
+    assert fake.received.count("REMOTE") == 2
+
+
+# Setting
+
+
+def values_sent(fake: FakeSupply) -> list[str]:
+    return [line for line in fake.received if line.split()[0] in ("OVP", "OCP", "I", "V", "OUT")]
+
+
+def test_settings_go_out_in_order_with_the_output_off(channel: VisaChannel, fake: FakeSupply) -> None:
+    assert channel.configure(SETTING, max_volts=3.6) == Setting(3.3, 0.5, 3.7, False)
+    assert values_sent(fake) == ["OUT 0", "OVP 3.70", "OCP 0", "I 0.500", "V 3.30"]
+    assert fake.state["A"] == {"V": 3.3, "I": 0.5, "OVP": 3.7, "OUT": 0, "OCP": 0}
+    assert fake.state["B"]["V"] == 0
+
+
+@pytest.mark.parametrize("volts", [3.61, 12.0, -0.1, math.nan, math.inf])
+def test_volts_above_the_maximum_are_never_sent(channel: VisaChannel, fake: FakeSupply, volts: float) -> None:
+    with pytest.raises(UsageProblem):
+        channel.configure(Setting(volts, 0.5, ovp=30), max_volts=30)  # the lease's 3.6 V hold
+    assert fake.received == []
+    channel.configure(SETTING, max_volts=3.4)
+    fake.received.clear()
+    with pytest.raises(UsageProblem, match=r"maximum is 3\.4 V|nan|inf|-0\.1"):
+        channel.set_volts(3.5 if volts > 3.6 else volts)  # the lower maximum stays in force
+    assert fake.received == []
+
+
+def test_rounding_never_passes_the_maximum(supply: Supply) -> None:
+    @settings(derandomize=True, max_examples=200)
+    @given(st.floats(0.5, 30), st.floats(0, 31))
+    def check(ceiling: float, volts: float) -> None:
+        channel = VisaChannel(supply, 1, max_volts=ceiling)
+        try:
+            sent = channel._checked(Setting(volts, 0.5, 32), ceiling).volts
+        except UsageProblem:
+            assert volts > min(ceiling, 30)
+        else:
+            assert float(f"{sent:.2f}") <= ceiling
+            assert abs(sent - volts) <= 0.01 + 1e-9
+
+    check()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        Setting(3.3, 0.0, 3.7),
+        Setting(3.3, 3.1, 3.7),
+        Setting(3.3, math.nan, 3.7),
+        Setting(3.3, 0.5, 3.3),
+        Setting(3.3, 0.5, 3.0),
+        Setting(3.3, 0.5, 34),
+        Setting(3.3, 0.5, None),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_unsent(channel: VisaChannel, fake: FakeSupply, setting: Setting) -> None:
+    with pytest.raises(UsageProblem):
+        channel.configure(setting, max_volts=3.6)
+    assert fake.received == []
+
+
+@pytest.mark.parametrize(("line", "what"), [("OVP 3.70", "OVP"), ("I 0.500", "current limit"), ("V 3.30", "volts")])
+def test_a_setting_that_reads_back_otherwise_is_refused(
+    channel: VisaChannel, fake: FakeSupply, line: str, what: str
+) -> None:
+    fake.twist = lambda got: None if got == line else FakeSupply.GO_ON  # silently dropped, as some makes do
+    with pytest.raises(BenchBlocked, match=what) as told:
+        channel.configure(SETTING, max_volts=3.6)
+    assert told.value.code == "supply-refused"
+    with pytest.raises(BenchBlocked, match="configure it"):
+        channel.on()
+    assert "OUT 1" not in fake.received
+
+
+def test_ocp_that_stays_on_is_refused(channel: VisaChannel, fake: FakeSupply) -> None:
+    fake.twist = lambda got: None if got == "OCP 0" else FakeSupply.GO_ON
+    with pytest.raises(BenchBlocked, match="did not switch its OCP off"):
+        channel.configure(SETTING, max_volts=3.6)
+
+
+def test_ocp_trips_when_asked(channel: VisaChannel, fake: FakeSupply) -> None:
+    channel.configure(Setting(3.3, 0.5, 3.7, ocp_trips=True), max_volts=3.6)
+    assert fake.state["A"]["OCP"] == 1
+
+
+def test_an_error_in_the_queue_refuses_and_an_old_one_does_not(channel: VisaChannel, fake: FakeSupply) -> None:
+    fake.errors = ["-410,Query INTERRUPTED"]
+    channel.configure(SETTING, max_volts=3.6)
+    fake.twist = lambda got: fake.errors.append("-222,Data out of range") if got == "V 3.30" else FakeSupply.GO_ON
+    fake.state["A"]["V"] = 3.3
+    with pytest.raises(BenchBlocked, match="-222,Data out of range"):
+        channel.configure(SETTING, max_volts=3.6)
+
+
+def test_an_error_that_means_nothing_hides_none_behind_it(supply: Supply, fake: FakeSupply) -> None:
+    fake.errors = ["-103,Invalid separator", "-222,Data out of range"]
+    assert supply.errors() == ["-222,Data out of range"]
+
+
+# Switching
+
+
+def test_on_needs_configuring_and_reads_back(channel: VisaChannel, fake: FakeSupply) -> None:
+    with pytest.raises(BenchBlocked, match="configure it"):
+        channel.on()
+    channel.configure(SETTING, max_volts=3.6)
+    before = time.monotonic_ns()
+    assert before < channel.on() < time.monotonic_ns()
+    assert fake.state["A"]["OUT"] == 1
+    reading = channel.measure()
+    assert (reading.volts, reading.amps, reading.mode) == (3.3, 0.1, "cv")
+    assert channel.off()
+    assert channel.measure().mode == "off"
+    channel.on()  # after our own off() it is still configured
+    assert channel.off()
+
+
+def test_a_knob_that_was_turned_keeps_the_output_off(channel: VisaChannel, fake: FakeSupply) -> None:
+    channel.configure(SETTING, max_volts=3.6)
+    fake.state["A"]["V"] = 12.0
+    with pytest.raises(BenchBlocked, match="volts changed by somebody"):
+        channel.on()
+    assert "OUT 1" not in fake.received
+
+
+def test_an_output_that_does_not_stay_on_is_told(channel: VisaChannel, fake: FakeSupply) -> None:
+    channel.configure(SETTING, max_volts=3.6)
+
+    def trip(line: str) -> object:
+        if line == "OUT 1":
+            fake.tripped["A"] = "OVP"
+            return None
+        return FakeSupply.GO_ON
+
+    fake.twist = trip
+    with pytest.raises(BenchBlocked, match="did not stay on: OVP tripped"):
+        channel.on()
+
+
+def test_found_off_needs_configuring_again(channel: VisaChannel, fake: FakeSupply) -> None:
+    channel.configure(SETTING, max_volts=3.6)
+    channel.on()
+    fake.state["A"]["OUT"] = 0
+    fake.tripped["A"] = "OVP"
+    assert channel.measure().mode == "off"
+    assert (channel.tripped(), channel.measure().mode) == ("ovp", "off")
+    with pytest.raises(BenchBlocked, match="configure it"):
+        channel.on()
+    channel.configure(SETTING, max_volts=3.6)
+    assert channel.tripped() is None
+    channel.on()
+    assert channel.off()
+
+
+def test_reconnecting_needs_configuring_again(channel: VisaChannel, fake: FakeSupply, supply: Supply) -> None:
+    channel.configure(SETTING, max_volts=3.6)
+    supply.link.close()
+    channel.measure()
+    with pytest.raises(BenchBlocked, match="configure it"):
+        channel.on()
+    with pytest.raises(BenchBlocked, match="configure it"):
+        channel.set_volts(3.0)
+    assert "OUT 1" not in fake.received
+
+
+def test_off_reconnects_and_off_that_fails_says_so(channel: VisaChannel, fake: FakeSupply) -> None:
+    channel.configure(SETTING, max_volts=3.6)
+    channel.on()
+    fake.hang_up()
+    assert channel.off()
+    assert fake.state["A"]["OUT"] == 0
+    fake.state["A"]["OUT"] = 1
+    fake.twist = lambda line: None if line == "OUT 0" else FakeSupply.GO_ON
+    assert channel.off() is False
+
+
+def test_a_lost_answer_after_on_switches_off(channel: VisaChannel, fake: FakeSupply) -> None:
+    channel.configure(SETTING, max_volts=3.6)
+    sent_on = threading.Event()
+
+    def hang_up_after_on(line: str) -> object:
+        if line == "OUT 1":
+            sent_on.set()
+        elif line == "S?" and sent_on.is_set():
+            sent_on.clear()
+            return FakeSupply.HANG_UP
+        return FakeSupply.GO_ON
+
+    fake.twist = hang_up_after_on
+    with pytest.raises(BenchBlocked) as told:
+        channel.on()
+    assert told.value.code == "supply-lost"
+    assert fake.state["A"]["OUT"] == 0
+
+
+def test_volts_and_current_limit_change_while_on(channel: VisaChannel, fake: FakeSupply) -> None:
+    channel.configure(SETTING, max_volts=3.6)
+    channel.on()
+    fake.received.clear()
+    before = time.monotonic_ns()
+    first, second = channel.set_volts(2.7, verify=False), channel.set_volts(3.3, verify=False)
+    assert before < first < second < time.monotonic_ns()
+    assert until(lambda: len(fake.received) == 4)
+    assert fake.received == ["SEL A", "V 2.70", "SEL A", "V 3.30"]
+    channel.set_volts(2.7)
+    channel.set_current_limit(0.2)
+    assert (fake.state["A"]["V"], fake.state["A"]["I"]) == (2.7, 0.2)
+    channel.off()
+    channel.on()  # the new values are what must still be read back
+
+
+def test_volts_that_do_not_read_back_while_on_switch_off(channel: VisaChannel, fake: FakeSupply) -> None:
+    channel.configure(SETTING, max_volts=3.6)
+    channel.on()
+    fake.twist = lambda line: None if line == "V 2.70" else FakeSupply.GO_ON
+    with pytest.raises(BenchBlocked, match="switched off"):
+        channel.set_volts(2.7)
+    assert fake.state["A"]["OUT"] == 0
+
+
+def test_an_answer_that_cannot_be_read_reopens_the_line(channel: VisaChannel, fake: FakeSupply) -> None:
+    fake.twist = lambda line: "overload" if line == "M?" else FakeSupply.GO_ON
+    with pytest.raises(BenchBlocked, match="'overload'") as told:
+        channel.measure()
+    assert told.value.code == "supply-refused"
+    fake.twist = lambda line: FakeSupply.GO_ON
+    assert channel.measure().mode == "off"
+    assert fake.connections == 2
+
+
+def test_no_channel_of_that_number(supply: Supply) -> None:
+    with pytest.raises(UsageProblem, match="has no channel 3"):
+        VisaChannel(supply, 3, max_volts=3.6)
+
+
+# The contract, on simulated supplies that know nothing of these dialects
+
+
+@pytest.fixture(params=["keysight-e36312a", "rigol-dp832"])
+def psu(request: pytest.FixtureRequest) -> Iterator[PsuServer]:
+    with PsuServer(request.param, [ResistiveLoad(33.0), ResistiveLoad(2.0)], serial="SIM1", max_clients=1) as psu:
+        yield psu
+
+
+@pytest.fixture
+def simulated(psu: PsuServer) -> Iterator[Supply]:
+    supply = Supply.open(psu.resource, serial="sim1", patience_s=1)
+    yield supply
+    supply.close()
+
+
+def test_contract_set_switch_measure(simulated: Supply, psu: PsuServer) -> None:
+    channel = VisaChannel(simulated, 1, max_volts=3.6)
+    assert channel.configure(SETTING, max_volts=3.6) == SETTING
+    output = psu.outputs[0]
+    assert (output.volts, output.amps, output.ovp, output.ovp_on, output.ocp_on) == (3.3, 0.5, 3.7, True, False)
+    assert channel.measure().mode == "off"
+    channel.on()
+    reading = channel.measure()
+    assert reading.volts == pytest.approx(3.3)
+    assert reading.amps == pytest.approx(0.1, abs=1e-4)
+    assert reading.mode == "cv"
+    channel.set_volts(2.7)
+    assert output.volts == 2.7
+    assert psu.outputs[1].on is False
+    assert channel.off()
+    assert output.on is False
+    assert simulated.errors() == []
+
+
+def test_contract_current_limit(simulated: Supply) -> None:
+    channel = VisaChannel(simulated, 2, max_volts=3.6)
+    channel.configure(SETTING, max_volts=3.6)
+    channel.on()
+    reading = channel.measure()
+    assert (reading.mode, channel.tripped()) == ("cc", None)  # limited, not tripped: OCP is off
+    assert reading.volts == pytest.approx(1.0)
+    assert channel.off()
+
+
+def test_contract_ocp_trips_and_is_cleared(simulated: Supply, psu: PsuServer) -> None:
+    channel = VisaChannel(simulated, 2, max_volts=3.6)
+    channel.configure(Setting(3.3, 0.5, 3.7, ocp_trips=True), max_volts=3.6)
+    with contextlib.suppress(BenchBlocked):  # a trip may be quicker than the reading back
+        channel.on()
+    assert until(lambda: psu.outputs[1].tripped == "ocp")
+    assert channel.tripped() == "ocp"
+    assert channel.measure().mode == "off"
+    channel.configure(SETTING, max_volts=3.6)
+    assert (channel.tripped(), psu.outputs[1].on, psu.outputs[1].ocp_on) == (None, False, False)
+
+
+def test_contract_ovp_trips(simulated: Supply, psu: PsuServer) -> None:
+    channel = VisaChannel(simulated, 1, max_volts=5)
+    channel.configure(SETTING, max_volts=5)
+    channel.on()
+    channel.set_volts(4.5)
+    assert until(lambda: psu.outputs[0].tripped == "ovp")
+    assert (channel.tripped(), channel.measure().mode) == ("ovp", "off")
+    with pytest.raises(BenchBlocked, match="configure it"):
+        channel.on()
+    assert psu.outputs[0].on is False
+
+
+def test_contract_volts_above_the_maximum_are_not_sent(simulated: Supply, psu: PsuServer) -> None:
+    channel = VisaChannel(simulated, 2, max_volts=3.6)
+    channel.configure(SETTING, max_volts=3.6)
+    for volts in (3.7, 12.0):
+        with pytest.raises(UsageProblem):
+            channel.configure(Setting(volts, 0.5, 20.0), max_volts=20)
+        with pytest.raises(UsageProblem):
+            channel.set_volts(volts)
+    sent = [float(found[1]) for _, line in psu.received if (found := re.search(r"VOLT ([\d.]+)", line))]
+    assert sent == [3.3]
+
+
+def test_contract_the_only_client_comes_back(simulated: Supply, psu: PsuServer) -> None:
+    channel = VisaChannel(simulated, 1, max_volts=3.6)
+    channel.configure(SETTING, max_volts=3.6)
+    channel.on()
+    simulated.link.close()
+    assert channel.off()  # one client only, and it has to be let in again
+    assert psu.outputs[0].on is False

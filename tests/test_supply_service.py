@@ -1,0 +1,512 @@
+"""The service, its clients and its guardian: whoever dies, the outputs go off, and no process stays."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from supply_fake import FakeSupply, until, write_acme
+
+import rig
+from rig.errors import BenchBlocked, UsageProblem
+from rig.sim.psu import PsuServer, ResistiveLoad
+from rig.supply import client, runtime, wire
+from rig.supply.channel import Setting
+from rig.supply.client import LeasedChannel, lease
+
+SETTING = Setting(3.3, 0.5, ovp=3.7)
+
+
+def processes() -> list[int]:
+    """Supply services and guardians of this test's runtime folder."""
+    mine = f"RIG_RUNTIME_DIR={os.environ['RIG_RUNTIME_DIR']}".encode()
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            ours = b"rig.supply." in (folder / "cmdline").read_bytes()
+            if ours and mine in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+@contextlib.contextmanager
+def folder_of_its_own() -> Iterator[Path]:
+    """A runtime folder; afterwards nobody may be left in it. SIGTERM only saves waiting for the service's linger:
+    that it ends by itself has tests of its own."""
+    folder = Path(tempfile.mkdtemp(prefix="rig-supply-"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RIG_RUNTIME_DIR", str(folder))
+        yield folder
+        for pid in processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        alone = until(lambda: not processes(), 4)
+        for pid in processes():
+            os.kill(pid, signal.SIGKILL)
+    said = logs(folder)
+    shutil.rmtree(folder)
+    assert alone, f"processes were left behind; their logs:\n{said}"
+
+
+@pytest.fixture
+def runtime_folder() -> Iterator[Path]:
+    with folder_of_its_own() as folder:
+        yield folder
+
+
+@pytest.fixture
+def psu(runtime_folder: Path) -> Iterator[PsuServer]:
+    """A supply that lets in one client only."""
+    with PsuServer("keysight-e36312a", [ResistiveLoad(33.0)], serial="MY1001", max_clients=1) as psu:
+        yield psu
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[PsuServer]:
+    """A supply whose service is kept running by a lease of channel 3, for tests that do it no harm."""
+    with (
+        folder_of_its_own(),
+        PsuServer("keysight-e36312a", [ResistiveLoad(33.0)], serial="MY1002", max_clients=1) as psu,
+        lease(psu.resource, 3, max_volts=3.6),
+    ):
+        yield psu
+
+
+def powered(resource: str, channel: int = 1) -> LeasedChannel:
+    leased = lease(resource, channel, max_volts=3.6, holder=f"slot {channel}")
+    leased.configure(SETTING, max_volts=3.6)
+    leased.on()
+    return leased
+
+
+def logs(folder: Path) -> str:
+    return "\n".join(log.read_text() for log in folder.glob("*.log"))
+
+
+def other_process(psu: PsuServer, channel: int, then: str) -> subprocess.Popen[str]:
+    """A client of its own that powers a channel, says "on" and goes on with `then`."""
+    script = f"""
+import os, sys, time
+from rig.supply.channel import Setting
+from rig.supply.client import lease
+leased = lease({psu.resource!r}, {channel}, max_volts=3.6, holder="another")
+leased.configure(Setting(3.3, 0.5, 3.7), max_volts=3.6)
+leased.on()
+print("on", flush=True)
+{then}
+"""
+    root = str(Path(rig.__file__).parents[1])
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": root}
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "on\n"
+    assert psu.outputs[channel - 1].on
+    return process
+
+
+def test_a_lease_works_like_a_channel_and_ends_with_the_output_off(psu: PsuServer, runtime_folder: Path) -> None:
+    started = time.monotonic()
+    with lease(psu.resource, 1, max_volts=3.6) as channel:
+        assert time.monotonic() - started < 5
+        assert (channel.instrument.model, channel.instrument.serial) == ("E36312A", "MY1001")
+        assert channel.configure(SETTING, max_volts=3.6) == SETTING
+        before = time.monotonic_ns()
+        assert before < channel.on() < time.monotonic_ns()
+        reading = channel.measure()
+        assert (reading.volts, reading.amps, reading.mode) == (pytest.approx(3.3), pytest.approx(0.1), "cv")
+        channel.set_volts(2.7)
+        channel.set_current_limit(0.25)
+        assert (psu.outputs[0].volts, psu.outputs[0].amps) == (2.7, 0.25)
+        assert channel.tripped() is None
+        with pytest.raises(UsageProblem, match="nothing was sent"):
+            channel.set_volts(3.7)
+        started = time.monotonic()
+        with lease(psu.resource, 2, max_volts=3.6):
+            assert time.monotonic() - started < 0.3
+    assert channel.off_confirmed is True
+    assert psu.outputs[0].on is False
+    with pytest.raises(BenchBlocked, match="is over"):
+        channel.measure()
+    assert until(lambda: not processes(), 4)
+    assert [path.suffix for path in runtime_folder.iterdir()] == [".log"]
+
+
+def test_a_channel_is_leased_once_and_two_channels_are_apart(served: PsuServer) -> None:
+    one = powered(served.resource, 1)
+    with pytest.raises(UsageProblem, match=rf"in use by pid {os.getpid()} \(slot 1\)"):
+        lease(served.resource, 1, max_volts=3.6)
+    two = powered(served.resource, 2)
+    assert one.service_pid == two.service_pid
+    assert one.close() is True
+    assert [output.on for output in served.outputs] == [False, True, False]
+    assert two.close() is True
+
+
+def test_a_killed_client_loses_its_output_and_not_its_neighbours(served: PsuServer) -> None:
+    mine = powered(served.resource, 2)
+    other = other_process(served, 1, "time.sleep(60)")
+    other.kill()
+    assert until(lambda: not served.outputs[0].on, 2)
+    other.communicate()
+    assert served.outputs[1].on
+    lease(served.resource, 1, max_volts=3.6).close()  # and its lease is free
+    mine.close()
+
+
+def test_a_childs_inherited_socket_does_not_keep_the_lease(served: PsuServer) -> None:
+    other = other_process(
+        served,
+        1,
+        """
+if os.fork() == 0:
+    os.close(1)
+    time.sleep(4)
+    os._exit(0)
+time.sleep(60)
+""",
+    )
+    other.kill()
+    assert until(lambda: not served.outputs[0].on, 2)
+    other.communicate()
+
+
+def test_a_client_that_just_ends_loses_its_output(psu: PsuServer) -> None:
+    other_process(psu, 1, "os._exit(1)").communicate()
+    assert until(lambda: not psu.outputs[0].on, 2)
+    assert until(lambda: not processes(), 4)  # and so does the service
+
+
+def test_a_killed_service_is_followed_by_its_guardian(psu: PsuServer, runtime_folder: Path) -> None:
+    one, two = powered(psu.resource, 1), powered(psu.resource, 2)
+    os.kill(one.service_pid, signal.SIGKILL)
+    assert until(lambda: not psu.outputs[0].on and not psu.outputs[1].on, 2)
+    with pytest.raises(BenchBlocked) as told:
+        one.measure()
+    assert told.value.code == "supply-lost"
+    assert two.off() is False
+    assert (one.close(), one.off_confirmed) == (False, False)
+    assert until(lambda: "channel 2 switched off and read back off" in logs(runtime_folder))
+    with powered(psu.resource, 1) as again:  # a new service comes up behind it
+        assert again.measure().mode == "cv"
+    two.close()
+
+
+def test_the_guardian_leaves_alone_what_was_off_already(psu: PsuServer) -> None:
+    one, two = powered(psu.resource, 1), powered(psu.resource, 2)
+    assert one.off()
+    os.kill(one.service_pid, signal.SIGKILL)
+    assert until(lambda: not psu.outputs[1].on, 2)
+    assert until(lambda: not processes())
+    at = max(i for i, (_, line) in enumerate(psu.received) if line == "*IDN?")  # the guardian's session
+    assert not any("(@1)" in line for _, line in psu.received[at:])
+    one.close()
+    two.close()
+
+
+def test_a_killed_guardian_is_replaced(psu: PsuServer) -> None:
+    leased = powered(psu.resource)
+    os.kill(leased.guardian_pid, signal.SIGKILL)
+    assert until(lambda: leased.guardian_pid not in processes() and len(processes()) == 2)
+    os.kill(leased.service_pid, signal.SIGKILL)
+    assert until(lambda: not psu.outputs[0].on, 2)
+    leased.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_terminated_service_switches_off_first(psu: PsuServer, number: signal.Signals) -> None:
+    leased = powered(psu.resource)
+    os.kill(leased.service_pid, number)
+    assert until(lambda: not psu.outputs[0].on, 2)
+    assert until(lambda: not processes())
+    with pytest.raises(BenchBlocked, match="is gone"):
+        leased.measure()
+    leased.close()
+
+
+def test_ctrl_c_at_the_terminal_reaches_neither_service_nor_guardian(psu: PsuServer) -> None:
+    leased = powered(psu.resource)
+    mine = os.getpgrp()
+    assert mine not in (os.getpgid(leased.service_pid), os.getpgid(leased.guardian_pid))
+    os.kill(leased.guardian_pid, signal.SIGTERM)  # a session's end sends it to all at once
+    leased.close()
+    assert psu.outputs[0].on is False
+
+
+def test_two_names_of_one_instrument_meet_in_one_service(runtime_folder: Path) -> None:
+    with PsuServer("rigol-dp832", [], serial="DP8A1") as psu:
+        one = powered(psu.resource, 1)
+        other_name = psu.resource.replace("127.0.0.1", "127.0.0.2")
+        relay = Relay("127.0.0.2", psu.port)
+        try:
+            two = powered(other_name, 2)
+            assert two.service_pid == one.service_pid
+            with pytest.raises(UsageProblem, match="in use by pid"):
+                lease(other_name, 1, max_volts=3.6)
+            by_serial = lease("TCPIP::192.0.2.1::5555::SOCKET", 3, max_volts=3.6, serial="dp8a1")
+            assert by_serial.service_pid == one.service_pid
+            with pytest.raises(UsageProblem, match="serial number DP8A1, not DP8A2"):
+                lease(psu.resource, 3, max_volts=3.6, serial="DP8A2")
+            for leased in (one, two, by_serial):
+                assert leased.close()
+        finally:
+            relay.close()
+
+
+class Relay:
+    """The same port at another address."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._port = port
+        self._listener = socket.create_server((host, port))
+        self._sockets: list[socket.socket] = [self._listener]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                outer, _ = self._listener.accept()
+                inner = socket.create_connection(("127.0.0.1", self._port))
+            except OSError:
+                return
+            self._sockets += [outer, inner]
+            for source, sink in ((outer, inner), (inner, outer)):
+                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while more := source.recv(4096):
+                sink.sendall(more)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            return
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        for sock in self._sockets:
+            sock.close()
+
+
+def test_many_who_start_at_once_get_one_service(psu: PsuServer) -> None:
+    got: list[LeasedChannel] = []
+    threads = [
+        threading.Thread(target=lambda n=n: got.append(lease(psu.resource, n, max_volts=3.6))) for n in (1, 2, 3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(got) == 3
+    assert len({leased.service_pid for leased in got}) == 1
+    for leased in got:
+        leased.close()
+
+
+def test_a_thread_that_measures_without_pause_starves_nobody(served: PsuServer) -> None:
+    with powered(served.resource) as leased:
+        readings = []
+        stop = threading.Event()
+
+        def sample() -> None:
+            while not stop.is_set():
+                readings.append(leased.measure())
+
+        thread = threading.Thread(target=sample)
+        thread.start()
+        try:
+            assert until(lambda: len(readings) > 20)
+            before = len(readings)
+            for _ in range(20):
+                leased.set_volts(3.0)
+            assert len(readings) - before < 60  # each waits for one measurement, not for luck
+        finally:
+            stop.set()
+            thread.join()
+        assert all(reading.mode == "cv" for reading in readings)
+        assert [r.mono_ns for r in readings] == sorted(r.mono_ns for r in readings)
+
+
+def test_a_request_cut_short_does_not_hand_its_answer_to_the_next(served: PsuServer) -> None:
+    with powered(served.resource) as leased:
+        real = leased._link.sock
+
+        class Interrupted:
+            def sendall(self, data: bytes) -> None:
+                real.sendall(data)
+                raise KeyboardInterrupt
+
+        leased._link.sock = Interrupted()  # type: ignore[assignment]
+        with pytest.raises(KeyboardInterrupt):
+            leased.set_volts(3.0)
+        leased._link.sock = real
+        assert leased.measure().volts == pytest.approx(3.0)
+    assert leased.off_confirmed is True
+
+
+def test_a_lingering_service_is_taken_up_again(psu: PsuServer) -> None:
+    with lease(psu.resource, 1, max_volts=3.6) as one:
+        pass
+    with lease(psu.resource, 1, max_volts=3.6) as again:
+        assert again.service_pid == one.service_pid
+
+
+def test_errors_cross_the_socket_as_what_they_are(tmp_path: Path, runtime_folder: Path) -> None:
+    folder = write_acme(tmp_path)
+    with FakeSupply() as fake:
+        with pytest.raises(UsageProblem, match="No dialect knows"):
+            lease(fake.resource, 1, max_volts=3.6)
+        with pytest.raises(UsageProblem, match="did you mean 'acme'"):
+            lease(fake.resource, 1, max_volts=3.6, dialect="acne", dialect_dirs=[folder])
+        with pytest.raises(UsageProblem, match="has no channel 3"):
+            lease(fake.resource, 3, max_volts=3.6, dialect_dirs=[folder])
+        with lease(fake.resource, 1, max_volts=3.6, dialect_dirs=[folder], serial="1001") as leased:
+            assert leased.instrument.dialect == "acme"
+            fake.twist = lambda line: None if line.startswith("OVP 3") else FakeSupply.GO_ON
+            with pytest.raises(BenchBlocked, match="OVP") as told:
+                leased.configure(SETTING, max_volts=3.6)
+            assert told.value.code == "supply-refused"
+            fake.twist = lambda line: None
+            with pytest.raises(BenchBlocked, match="no answer") as told:
+                leased.measure()
+            assert told.value.code == "supply-lost"
+            fake.twist = lambda line: FakeSupply.GO_ON
+            leased.configure(SETTING, max_volts=3.6)  # it came back
+        assert "OUT 1" not in fake.received
+
+
+def test_an_output_that_stays_on_is_said_and_tried_again(tmp_path: Path, runtime_folder: Path) -> None:
+    folder = write_acme(tmp_path)
+    with FakeSupply() as fake:
+        leased = lease(fake.resource, 1, max_volts=3.6, dialect_dirs=[folder])
+        leased.configure(SETTING, max_volts=3.6)
+        leased.on()
+        fake.twist = lambda line: None if line == "OUT 0" else FakeSupply.GO_ON
+        assert leased.off() is False
+        assert leased.close() is False
+        assert fake.state["A"]["OUT"] == 1
+        fake.twist = lambda line: FakeSupply.GO_ON
+        assert until(lambda: fake.state["A"]["OUT"] == 0, 3)
+        assert until(lambda: not processes())
+    assert "could not be switched off" in logs(runtime_folder)
+
+
+def test_a_closed_port_is_one_sentence(runtime_folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(BenchBlocked, match="refused") as told:
+        lease(f"TCPIP::127.0.0.1::{port}::SOCKET", 1, max_volts=3.6)
+    assert told.value.code == "supply-lost"
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("max_volts", [0, -1, float("nan"), float("inf")])
+def test_a_maximum_that_is_none_is_refused(max_volts: float) -> None:
+    with pytest.raises(UsageProblem, match="maximum"):
+        lease("TCPIP::127.0.0.1::1::SOCKET", 1, max_volts=max_volts)
+
+
+def test_nonsense_on_the_socket_ends_nobody_elses_lease(served: PsuServer) -> None:
+    with powered(served.resource) as leased:
+        path = next(Path(os.environ["RIG_RUNTIME_DIR"]).glob("*.sock"))
+        stranger = runtime.connect(path, 5)
+        assert stranger is not None
+        with stranger:
+            stranger.sendall(b"{not json\n")
+            assert "bug" in json.loads(stranger.recv(65536))
+            stranger.sendall(wire.line({"op": "on"}))
+            assert "no lease" in json.loads(stranger.recv(65536))["error"]["sentence"]
+        assert leased.measure().mode == "cv"
+
+
+def test_checking_walks_the_dialect_and_changes_nothing(served: PsuServer) -> None:
+    output = served.outputs[0]
+    output.volts, output.amps = 1.5, 0.25
+    instrument, found = client.check(served.resource, 1)
+    assert instrument.model == "E36312A"
+    assert found["good"] is True
+    rows = {row["entry"]: row for row in found["rows"]}
+    assert rows["queries.volts"]["reply"] == "+1.50000000E+00"
+    assert rows["queries.volts"]["ms"] > 0
+    assert rows["commands.volts"]["sent"] == "VOLT 1.5000,(@1)"
+    assert (output.volts, output.amps, output.on) == (1.5, 0.25, False)
+    assert not any("OUTP ON" in line for _, line in served.received)
+    output.switch(True)
+    with pytest.raises(BenchBlocked, match="output of E36312A channel 1 is on"):
+        client.check(served.resource, 1)
+    assert output.on  # refused, and left as it was
+
+
+def test_checking_names_the_lines_that_do_not_fit(tmp_path: Path, runtime_folder: Path) -> None:
+    folder = write_acme(tmp_path)
+    with FakeSupply() as fake:
+        fake.twist = lambda line: "?" if line == "OVP?" else FakeSupply.GO_ON
+        _, found = client.check(fake.resource, 1, dialect_dirs=[folder])
+    assert found["good"] is False
+    assert "do not fit: queries.ovp." in found["verdict"]
+
+
+# The folder where they meet
+
+
+def test_the_folder_is_private(runtime_folder: Path) -> None:
+    assert runtime.folder() == runtime_folder
+    os.chmod(runtime_folder, 0o755)
+    with pytest.raises(UsageProblem, match="mode 0700"):
+        runtime.folder()
+    os.chmod(runtime_folder, 0o700)
+
+
+def test_the_folder_is_made_and_never_a_link(runtime_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RIG_RUNTIME_DIR")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime_folder))
+    made = runtime.folder()
+    assert made == runtime_folder / "rig"
+    assert made.stat().st_mode & 0o777 == 0o700
+    (runtime_folder / "link").symlink_to(made)
+    monkeypatch.setenv("RIG_RUNTIME_DIR", str(runtime_folder / "link"))
+    with pytest.raises(UsageProblem, match="directory of your own"):
+        runtime.folder()
+    monkeypatch.setenv("RIG_RUNTIME_DIR", "/tmp/" + "x" * 90)
+    with pytest.raises(UsageProblem, match="too long"):
+        runtime.folder()
+    os.rmdir("/tmp/" + "x" * 90)
+    monkeypatch.setenv("RIG_RUNTIME_DIR", str(runtime_folder))
+
+
+def test_a_resource_has_one_name_however_it_is_written() -> None:
+    names = ["TCPIP::localhost::5025::SOCKET", "TCPIP0::127.0.0.1::5025::SOCKET", "tcpip::127.0.0.1::5025::socket"]
+    assert len({runtime.resource_key(name) for name in names}) == 1
+    assert runtime.resource_key("TCPIP::127.0.0.1::5026::SOCKET") != runtime.resource_key(names[0])
+
+
+def test_a_serial_number_that_says_nothing_is_told_apart_by_its_resource() -> None:
+    here, there = "TCPIP::127.0.0.1::1::SOCKET", "TCPIP::127.0.0.1::2::SOCKET"
+    assert runtime.instrument_key("0", here) != runtime.instrument_key("0", there)
+    assert runtime.instrument_key("MY1", here) == runtime.instrument_key("my1", there)
+
+
+def test_a_lock_is_held_by_one_and_survives_its_files_removal(runtime_folder: Path) -> None:
+    one, two = runtime.Lock(runtime_folder / "x.lock"), runtime.Lock(runtime_folder / "x.lock")
+    assert one.try_hold()
+    assert not two.try_hold()
+    one.remove()
+    assert two.try_hold()
+    three = runtime.Lock(runtime_folder / "x.lock")
+    assert not three.try_hold()
+    two.close()
+    assert three.try_hold()
+    three.close()

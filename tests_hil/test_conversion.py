@@ -1,0 +1,186 @@
+"""From factory firmware to the image: back up, flash, reboot, prove that it boots. One unit, in order.
+
+Each test is a step; once one fails the rest is skipped. Factory firmware never runs before its backup: link
+checks are running when the board gets its power, and the ROM keeps it until the power goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from fixtures.image import Image
+from rig.bench.bench import Bench, Slot
+from rig.bench.link import SlotLink
+from rig.bench.power import BoardPower
+from rig.errors import Coded, UnitFailed
+from rig.flashers.base import ChipIdentity, Flasher, Progress
+from rig.flashers.native import NativeFlasher
+from rig.image.firmware import FirmwareProfile, load_profiles
+from rig.image.guard import plan_write
+from rig.line.boot import require_boot, watch_boot, weak_supply
+from rig.line.record import UnitRecord
+from rig.records.backups import BackupStore
+from rig.uart.bootlog import BootLog
+from rig.uart.guard import Guard
+
+ROM_SAMPLE_S = 0.4  # how long the current is averaged with the board waiting in its ROM
+STEADY_SAMPLE_S = 1.0
+
+
+@pytest.fixture(scope="session")
+def profiles(bench: Bench, slot: Slot) -> Sequence[FirmwareProfile]:
+    """What this product's board may print once it is converted, the expected firmware first."""
+    found = {profile.name: profile for profile in load_profiles(*bench.profiles("firmwares"))}
+    return [found[name] for name in slot.product.firmware] + [
+        profile for name, profile in found.items() if name not in slot.product.firmware
+    ]
+
+
+@pytest.mark.step("image")
+def test_the_image_fits_the_product(image: Image, record: UnitRecord) -> None:
+    """Refused before the board gets any power."""
+    record.measure("image_size", len(image.data), "B")
+
+
+@pytest.mark.step("supply-off")
+def test_the_rail_is_discharged(link: SlotLink, boot_log: BootLog | None, record: UnitRecord) -> None:
+    link.prepare()
+    record.measure("off_volts", link.off_volts, "V", high="rail-stuck")
+
+
+@pytest.mark.step("identify")
+def test_the_board_says_what_it_is(
+    link: SlotLink, rom: NativeFlasher, power: BoardPower, slot: Slot, record: UnitRecord, progress: Progress
+) -> None:
+    """Link checks first, then power; then current in the ROM, neither open nor short; then chip, flash, MAC."""
+    who = rom.identify(link, progress)
+    volts, amps = power.average(ROM_SAMPLE_S)
+    record.measure("rom_current", amps, "A", low="no-current", high="short")
+    record.measure("rail_volts", volts, "V", low="weak-supply", high="supply-refused")
+    record.measure("chip", who.chip or "")
+    record.measure("flash_id", who.flash_id.hex() if who.flash_id else "")
+    record.measure("mac", who.mac or "")
+    record.mac, record.identity = who.mac, who.identity
+    _require_chip(who, slot)
+
+
+def _require_chip(who: ChipIdentity, slot: Slot) -> None:
+    product = slot.product
+    if not who.flash_id or not any(who.flash_id):
+        raise UnitFailed("unreadable", "the flash answers with id 000000: the ROM cannot read it")
+    if who.chip_id != product.chip_id:
+        raise UnitFailed("wrong-chip", f"the chip is a {who.chip}, {product.title} has a {product.chip}")
+    if who.flash_size != product.flash_size:
+        raise UnitFailed("wrong-chip", f"the flash holds {who.flash_size} bytes, not {product.flash_size}")
+
+
+@pytest.mark.step("backup")
+def test_the_backup_is_safe(
+    link: SlotLink,
+    rom: NativeFlasher,
+    slot: Slot,
+    record: UnitRecord,
+    progress: Progress,
+    pytestconfig: pytest.Config,
+) -> None:
+    """All of the flash, agreeing with the chip's CRC block by block, durable on disk before anything is written."""
+    store = BackupStore(record.run.path.parent / "backups")
+    try:
+        read = rom.read(link, 0, slot.product.flash_size, progress)
+    except Coded as problem:
+        reason = pytestconfig.getoption("--accept-no-backup")
+        if not reason or problem.code not in ("unreadable", "backup-mismatch"):
+            raise
+        record.note(f"backup: none ({problem}); accepted: {reason}", warning=True)
+        record.measure("backup", "none")
+        return
+    assert read.data is not None
+    identity = record.identity or f"slot-{slot.name}-{record.run.id}-{record.unit}"
+    now = store.keep(identity, read.data)
+    first = store.first(identity) or now
+    if first.sha256 != now.sha256:
+        record.note("this board has an earlier backup, which stays its backup; what it held now is kept too")
+    record.measure("backup", "complete")
+    record.measure("backup_time", read.seconds, "s")
+    record.backup_kept(now if first.sha256 == now.sha256 else first)
+
+
+@pytest.mark.step("plan")
+def test_the_image_fits_this_board(
+    image: Image, record: UnitRecord, guard: Guard, slot: Slot, pytestconfig: pytest.Config
+) -> None:
+    """Against what this board is and what its backup says; then, and only then, the wire opens for these ranges."""
+    plan = plan_write(image.data, image.path.name, chip=slot.product.chip, flash_size=slot.product.flash_size)
+    if record.backup is None and not pytestconfig.getoption("--accept-no-backup"):
+        raise UnitFailed("unreadable", "there is no backup of this board")
+    record.measure("write_size", plan.size, "B")
+    guard.allow_writes([(piece.flash_offset, piece.length) for piece in plan.pieces])
+
+
+@pytest.mark.step("flash")
+def test_the_image_is_written(
+    link: SlotLink,
+    rom: NativeFlasher,
+    flasher: Flasher,
+    image: Image,
+    guard: Guard,
+    record: UnitRecord,
+    progress: Progress,
+) -> None:
+    """Whatever the flasher says of itself, the chip's own CRC decides."""
+    with record.writing(image.sha256, image.ranges) as verified:
+        if flasher is not rom:
+            rom.close()
+        result = flasher.write(link, image.pieces, progress)
+        record.measure("write_time", result.seconds, "s")
+        record.measure("retries", len(result.retries))
+        for retry in result.retries:
+            record.note(f"{flasher.name}: {retry}", warning=True)
+        check = rom.verify(link, image.pieces, progress)
+        record.measure("verify_time", check.seconds, "s")
+        if not check.ok:
+            raise UnitFailed("verify-failed", f"{check.said} ({flasher.name} said: {result.said})")
+        verified()
+    guard.forbid_writes()
+
+
+@pytest.mark.step("boot")
+def test_the_board_boots_what_was_written(
+    link: SlotLink,
+    rom: NativeFlasher,
+    power: BoardPower,
+    boot_log: BootLog | None,
+    image: Image,
+    slot: Slot,
+    record: UnitRecord,
+    profiles: Sequence[FirmwareProfile],
+) -> None:
+    """Power-cycle, and hold it until the firmware's own boot-complete marker."""
+    rom.close()
+    if boot_log is None:
+        link.boot()
+        record.measure("boot_proof", "none")
+        return
+    limit = slot.product.limits.get("boot_time")
+    boot = watch_boot(link, boot_log, profiles, (limit.maximum if limit else None) or 30.0)
+    verdict = boot.verdict
+    record.measure("boot_proof", verdict.kind.value)
+    record.measure("firmware", verdict.firmware or "")
+    record.measure("firmware_version", verdict.version or "")
+    record.measure("reset_cause", verdict.reset_cause or "")
+    record.measure("resets", verdict.resets)
+    found = image.plan.identity
+    require_boot(boot, power, found.firmware, found.version)
+    record.measure("boot_time", boot.seconds, "s", low="not-complete", high="not-complete")
+
+
+@pytest.mark.step("steady")
+def test_the_steady_current_is_sane(power: BoardPower, link: SlotLink, record: UnitRecord) -> None:
+    volts, amps = power.average(STEADY_SAMPLE_S)
+    link.check()
+    if sag := weak_supply(power):
+        raise sag
+    record.measure("steady_current", amps, "A", low="not-complete", high="current-high")
+    record.measure("steady_volts", volts, "V")
