@@ -36,7 +36,7 @@ from rig.records.journal import is_live, read_journal
 from rig.records.run import JOURNAL, RunFolder, list_runs
 
 RUNNING = "running"  # an attempt of a run that still goes on: no outcome yet
-FIRMWARE_NAMES = ("firmware", "firmware_name", "firmware_version", "version")  # measurements the unit table shows
+FIRMWARE_NAMES = ("firmware", "firmware_version")  # measurements the unit table shows
 
 RUN_COLUMNS = [
     "run", "folder", "started", "ended", "exit_code", "duration_s", "live", "command", "station", "bench",
@@ -205,7 +205,7 @@ class _Reader:
     def _measured(self, event: Measured) -> None:
         told = {name: getattr(event, name) for name in MEASUREMENT_COLUMNS if name in Measured.model_fields}
         self._rows.measurements.append(self._key(event) | told)
-        if event.name in FIRMWARE_NAMES and event.value is not None:
+        if event.name in FIRMWARE_NAMES and event.value:
             self._firmware.setdefault((event.unit, event.attempt), {})[event.name] = str(event.value)
 
     def _backup_kept(self, event: BackupKept) -> None:

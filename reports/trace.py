@@ -100,7 +100,8 @@ def _row(line: str) -> tuple[int, float, float, str] | None:
     if len(cells) != len(HEADER):
         return None
     try:
-        return int(cells[0]), _number(cells[1]), _number(cells[2]), cells[3].strip()
+        when = int(cells[0])
+        return (when, _number(cells[1]), _number(cells[2]), cells[3].strip()) if abs(when) < 2**63 else None
     except ValueError:
         return None
 

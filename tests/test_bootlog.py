@@ -205,6 +205,18 @@ def test_no_byte_came_before_the_mark_before(board: Board, log: BootLog) -> None
     assert mark <= line.mono_ns <= time.monotonic_ns()
 
 
+def test_a_mark_told_late_moves_what_was_read_after_it(board: Board, log: BootLog) -> None:
+    board.says("early\n")
+    assert log.wait_for("early", ENOUGH_S)
+    moment = time.monotonic_ns()
+    board.says("y" * 2000 + "\nhalf")
+    assert log.wait_for("y" * 2000, ENOUGH_S)
+    assert log.wait_for("half", 0.2)
+    assert log.mark("power-on", moment) == moment
+    assert [line.text[:4] for line in log.lines_since(moment)] == ["yyyy", "half"]
+    assert log.text().startswith(f"[{(log.lines[0].mono_ns - moment) / 1e9:10.3f}] early\n[     0.000] --- power-on")
+
+
 @settings(max_examples=200, derandomize=True, deadline=None)
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=6))
 def test_lines_do_not_depend_on_how_they_were_read(data: bytes, cuts: list[int]) -> None:

@@ -7,12 +7,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from synthetic_journals import START, SyntheticRun
+
 from reports import metrics
 from reports.load import load
 from reports.metrics import Rate, percent
 from rig.errors import UsageProblem
 from rig.records.events import Outcome, UnitEnded, WriteBegun
-from synthetic_journals import START, SyntheticRun
 
 
 def mixed(path: Path) -> None:

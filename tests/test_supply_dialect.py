@@ -177,6 +177,10 @@ def test_a_mistake_in_a_file_is_told_in_one_sentence(tmp_path: Path, before: str
     assert "\n" not in str(told.value)
 
 
+def test_a_resource_is_made_from_a_host_name() -> None:
+    assert dialect.load("rigol-dp800").resource("psu1.lan") == "TCPIP::psu1.lan::5555::SOCKET"
+
+
 def test_unknown_models_and_channels_are_told(tmp_path: Path) -> None:
     acme = dialect.load("acme", [write_acme(tmp_path)])
     with pytest.raises(UsageProblem, match="has no channel 3"):

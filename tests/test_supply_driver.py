@@ -116,11 +116,25 @@ def test_a_hung_up_line_is_noticed_at_once_and_reopened_later(fake: FakeSupply) 
     fake.hang_up()
     assert until(lambda: link._socket().recv(1, socket.MSG_PEEK) == b"")  # type: ignore[union-attr]
     started = time.monotonic()
-    with pytest.raises(BenchBlocked, match="closed the connection"):
+    with pytest.raises(BenchBlocked, match=r"closed the connection\."):
         link.query("V?")
     assert time.monotonic() - started < 1
     assert link.query("V?") == "V1 0.00"
     link.close()
+
+
+def test_a_line_hung_up_in_place_of_an_answer_is_noticed_at_once(fake: FakeSupply) -> None:
+    fake.twist = lambda line: FakeSupply.HANG_UP
+    started = time.monotonic()
+    with pytest.raises(BenchBlocked, match="closed the connection"):
+        Link(fake.resource, Transport(timeout_s=5)).open()
+    assert time.monotonic() - started < 1
+
+
+def test_the_visa_library_is_the_users_choice(fake: FakeSupply, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYVISA_LIBRARY", "@nonesuch")
+    with pytest.raises(UsageProblem, match="VISA library '@nonesuch' cannot be loaded"):
+        Link(fake.resource, QUICK).open()
 
 
 def test_what_nobody_asked_for_is_dropped(fake: FakeSupply) -> None:
@@ -129,6 +143,8 @@ def test_what_nobody_asked_for_is_dropped(fake: FakeSupply) -> None:
     fake.say("welcome\n")
     assert until(lambda: link._socket().recv(1, socket.MSG_PEEK))  # type: ignore[union-attr]
     assert link.query("V?") == "V1 0.00"
+    fake.twist = lambda line: "0.100A\nand more" if line == "I?" else FakeSupply.GO_ON
+    assert [link.query("I?"), link.query("V?")] == ["0.100A", "V1 0.00"]
     link.close()
 
 

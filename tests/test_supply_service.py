@@ -124,6 +124,7 @@ def test_a_lease_works_like_a_channel_and_ends_with_the_output_off(psu: PsuServe
     with lease(psu.resource, 1, max_volts=3.6) as channel:
         assert time.monotonic() - started < 5
         assert (channel.instrument.model, channel.instrument.serial) == ("E36312A", "MY1001")
+        assert (channel.limits.volts_step, channel.limits.capabilities[0]) == (0.001, "error-queue")
         assert channel.configure(SETTING, max_volts=3.6) == SETTING
         before = time.monotonic_ns()
         assert before < channel.on() < time.monotonic_ns()
@@ -174,12 +175,15 @@ def test_a_childs_inherited_socket_does_not_keep_the_lease(served: PsuServer) ->
         1,
         """
 if os.fork() == 0:
+    print("forked", flush=True)
     os.close(1)
     time.sleep(4)
     os._exit(0)
 time.sleep(60)
 """,
     )
+    assert other.stdout is not None
+    assert other.stdout.readline() == "forked\n"
     other.kill()
     assert until(lambda: not served.outputs[0].on, 2)
     other.communicate()
@@ -228,23 +232,48 @@ def test_a_killed_guardian_is_replaced(psu: PsuServer) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_terminated_service_switches_off_first(psu: PsuServer, number: signal.Signals) -> None:
+def test_a_terminated_service_switches_off_first(
+    psu: PsuServer, number: signal.Signals, runtime_folder: Path
+) -> None:
     leased = powered(psu.resource)
     os.kill(leased.service_pid, number)
     assert until(lambda: not psu.outputs[0].on, 2)
     assert until(lambda: not processes())
+    assert f"{number.name}: switching off" in logs(runtime_folder)
+    assert "guardian" not in logs(runtime_folder)
     with pytest.raises(BenchBlocked, match="is gone"):
         leased.measure()
     leased.close()
 
 
-def test_ctrl_c_at_the_terminal_reaches_neither_service_nor_guardian(psu: PsuServer) -> None:
+def test_a_signal_to_all_at_once_leaves_the_guardian(psu: PsuServer) -> None:
     leased = powered(psu.resource)
-    mine = os.getpgrp()
-    assert mine not in (os.getpgid(leased.service_pid), os.getpgid(leased.guardian_pid))
-    os.kill(leased.guardian_pid, signal.SIGTERM)  # a session's end sends it to all at once
+    groups = {os.getpgrp(), os.getpgid(leased.service_pid), os.getpgid(leased.guardian_pid)}
+    assert len(groups) == 3  # so Ctrl-C at the terminal reaches neither
+    os.kill(leased.guardian_pid, signal.SIGTERM)
+    os.kill(leased.service_pid, signal.SIGKILL)
+    assert until(lambda: not psu.outputs[0].on, 2)
     leased.close()
-    assert psu.outputs[0].on is False
+
+
+def test_nobody_opens_the_supply_before_the_guardian_is_done(tmp_path: Path, runtime_folder: Path) -> None:
+    folder = write_acme(tmp_path)
+    with FakeSupply() as fake:
+        leased = lease(fake.resource, 1, max_volts=3.6, dialect_dirs=[folder])
+        leased.configure(SETTING, max_volts=3.6)
+        leased.on()
+        fake.twist = lambda line: None if line == "OUT 0" else FakeSupply.GO_ON
+        os.kill(leased.service_pid, signal.SIGKILL)
+        assert until(lambda: leased.service_pid not in processes())
+        locks = [runtime.Lock(path) for path in runtime_folder.glob("*.lock")]
+        assert [lock.try_hold() for lock in locks] == [False, False]
+        fake.twist = lambda line: FakeSupply.GO_ON
+        assert until(lambda: not processes())
+        assert fake.state["A"]["OUT"] == 0
+        assert [lock.try_hold() for lock in locks] == [True, True]
+        for lock in locks:
+            lock.close()
+        leased.close()
 
 
 def test_two_names_of_one_instrument_meet_in_one_service(runtime_folder: Path) -> None:
@@ -388,20 +417,25 @@ def test_errors_cross_the_socket_as_what_they_are(tmp_path: Path, runtime_folder
         assert "OUT 1" not in fake.received
 
 
-def test_an_output_that_stays_on_is_said_and_tried_again(tmp_path: Path, runtime_folder: Path) -> None:
+@pytest.mark.parametrize("others", [True, False], ids=["by the service", "by the guardian"])
+def test_an_output_that_stays_on_is_said_and_tried_again(tmp_path: Path, runtime_folder: Path, others: bool) -> None:
     folder = write_acme(tmp_path)
-    with FakeSupply() as fake:
+    with FakeSupply() as fake, contextlib.ExitStack() as stack:
         leased = lease(fake.resource, 1, max_volts=3.6, dialect_dirs=[folder])
+        if others:
+            stack.enter_context(lease(fake.resource, 2, max_volts=3.6, dialect_dirs=[folder]))
         leased.configure(SETTING, max_volts=3.6)
         leased.on()
         fake.twist = lambda line: None if line == "OUT 0" else FakeSupply.GO_ON
         assert leased.off() is False
         assert leased.close() is False
         assert fake.state["A"]["OUT"] == 1
+        if not others:
+            assert until(lambda: "the service died" in logs(runtime_folder))
         fake.twist = lambda line: FakeSupply.GO_ON
         assert until(lambda: fake.state["A"]["OUT"] == 0, 3)
-        assert until(lambda: not processes())
     assert "could not be switched off" in logs(runtime_folder)
+    assert ("guardian" in logs(runtime_folder)) is not others
 
 
 def test_a_closed_port_is_one_sentence(runtime_folder: Path) -> None:
@@ -435,6 +469,7 @@ def test_nonsense_on_the_socket_ends_nobody_elses_lease(served: PsuServer) -> No
 def test_checking_walks_the_dialect_and_changes_nothing(served: PsuServer) -> None:
     output = served.outputs[0]
     output.volts, output.amps = 1.5, 0.25
+    before = len(served.received)
     instrument, found = client.check(served.resource, 1)
     assert instrument.model == "E36312A"
     assert found["good"] is True
@@ -443,7 +478,7 @@ def test_checking_walks_the_dialect_and_changes_nothing(served: PsuServer) -> No
     assert rows["queries.volts"]["ms"] > 0
     assert rows["commands.volts"]["sent"] == "VOLT 1.5000,(@1)"
     assert (output.volts, output.amps, output.on) == (1.5, 0.25, False)
-    assert not any("OUTP ON" in line for _, line in served.received)
+    assert not any("OUTP ON" in line for _, line in served.received[before:])
     output.switch(True)
     with pytest.raises(BenchBlocked, match="output of E36312A channel 1 is on"):
         client.check(served.resource, 1)

@@ -1,9 +1,9 @@
 """The folder of a run: where its journal, its units' evidence and its report are.
 
-    runs/20261122-171500-ab12/
-        journal.jsonl
-        units/<unit>/<attempt>/boot.log wire.jsonl power.csv backup.bin.zst unit.html pytest.log
-        report/
+runs/20261122-171500-ab12/
+    journal.jsonl
+    units/<unit>/<attempt>/boot.log wire.jsonl power.csv backup.bin.zst unit.html pytest.log
+    report/
 """
 
 from __future__ import annotations

@@ -22,9 +22,10 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import IO, Protocol
 
 from pydantic import BaseModel
 
@@ -35,6 +36,7 @@ from rig.records.journal import Journal, line_of
 log = logging.getLogger(__name__)
 
 PATIENCE_S = 60.0  # a slow disk may take seconds to fsync; a station silent for longer than this is gone
+_GLANCE_S = 0.2  # a signal that comes just before a wait begins is only seen when the wait ends
 _LONGEST_ADDRESS = 100  # bytes; the kernel takes 107 (unix(7))
 
 
@@ -109,7 +111,8 @@ class SocketSink:
             if self._closed:
                 raise Aborted("This unit's record is closed: the event came after the end.")
             self._queue.put(parcel)
-        parcel.over.wait()
+        while not parcel.over.wait(_GLANCE_S):
+            pass
         if parcel.problem is not None:
             raise Aborted(parcel.problem)
 
@@ -152,6 +155,14 @@ class SocketSink:
             return f"The station at {self._address} answered out of turn; this unit stops here."
         problem = said.get("error")
         return None if problem is None else str(problem)
+
+
+@dataclass
+class _Client:
+    """What the station knows of a unit's process."""
+
+    unit: str | None = None
+    ended: bool = False
 
 
 class SinkServer:
@@ -244,27 +255,31 @@ class SinkServer:
                 thread.start()
 
     def _serve(self, connection: socket.socket) -> None:
-        unit, ended = None, False
-        with connection, connection.makefile("rb") as lines:
-            try:
-                for line in lines:
-                    if not line.endswith(b"\n"):
-                        break  # the client died in the middle of a line: never acknowledged
-                    if unit is None:
-                        unit = str(json.loads(line)["unit"])
-                        continue
-                    event = self._take(connection, line)
-                    if isinstance(event, UnitStarted | UnitEnded):
-                        ended = isinstance(event, UnitEnded)
-            except OSError:
-                pass  # reset by the client's death, or closed by us
-            except (ValueError, KeyError, TypeError):
-                log.exception("a client of the station spoke something else")
-        with self._guard:
-            self._clients.pop(connection, None)
-            closing = self._closing
-        if unit is not None and not ended and not closing and self._on_lost is not None:
-            self._on_lost(unit)
+        client = _Client()
+        try:
+            with connection, connection.makefile("rb") as lines:
+                self._listen(client, connection, lines)
+        except OSError:
+            pass  # reset by the client's death, or closed by us
+        except (ValueError, KeyError, TypeError):
+            log.exception("a client of the station spoke something else")
+        finally:
+            with self._guard:
+                self._clients.pop(connection, None)
+                closing = self._closing
+            if client.unit is not None and not client.ended and not closing and self._on_lost is not None:
+                self._on_lost(client.unit)
+
+    def _listen(self, client: _Client, connection: socket.socket, lines: IO[bytes]) -> None:
+        for line in lines:
+            if not line.endswith(b"\n"):
+                return  # the client died in the middle of a line: never acknowledged
+            if client.unit is None:
+                client.unit = str(json.loads(line)["unit"])
+                continue
+            event = self._take(connection, line)
+            if isinstance(event, UnitStarted | UnitEnded):
+                client.ended = isinstance(event, UnitEnded)
 
     def _take(self, connection: socket.socket, line: bytes) -> Event | None:
         """One line of a client: into the journal, acknowledged, told. None when it could not be written."""

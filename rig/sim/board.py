@@ -198,7 +198,7 @@ class Board:
     def _receive(self, at: float, data: bytes) -> None:
         if self.phase is Phase.ROM:
             self.rom.receive(data, at)
-            if b"\x01\xe0\xfc" in data or self.rom.linked:
+            if b"\x01\xe0\xfc" in data or self.rom.in_frame:  # noise at another baud is nobody's traffic
                 self._last_traffic = max(self._last_traffic, at)
             if self.rom.linked:
                 self._window_end = math.inf

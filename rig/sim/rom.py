@@ -118,6 +118,11 @@ class Rom:
         while self._buffer and self._frame(at):
             pass
 
+    @property
+    def in_frame(self) -> bool:
+        """A frame has begun and its rest is awaited."""
+        return self._buffer.startswith(b"\x01\xe0\xfc")
+
     def tick(self, now: float) -> None:
         """Give up on a frame whose rest did not come."""
         if self._buffer and now - self._last_byte > _PARTIAL_FRAME_S:

@@ -51,6 +51,19 @@ class Instrument:
     dialect: str
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What a channel can do. Volts, amps, seconds; settings are rounded to the steps, `refresh_s` is the time
+    between two new readings of the meter, `capabilities` are those of `rig.supply.dialect.Capability`."""
+
+    volts_max: float
+    amps_max: float
+    volts_step: float
+    amps_step: float
+    refresh_s: float
+    capabilities: tuple[str, ...]
+
+
 class SupplyChannel(Protocol):
     """One output of a bench supply.
 

@@ -25,7 +25,7 @@ from typing import Any
 import rig
 from rig.errors import BenchBlocked
 from rig.supply import runtime, wire
-from rig.supply.channel import Instrument, Reading, Setting, SupplyChannel, Trip, checked_maximum
+from rig.supply.channel import Instrument, Limits, Reading, Setting, SupplyChannel, Trip, checked_maximum
 
 ANSWER_S = 30.0  # the longest that one request may take: an instrument that is reconnected, other clients first
 LONGEST_LOG = 1 << 20
@@ -76,8 +76,11 @@ class LeasedChannel(SupplyChannel):
     """A channel held by this process, and a context manager. Thread-safe: a thread may measure while another
     switches; requests are served in the order in which they were made."""
 
-    def __init__(self, instrument: Instrument, service_pid: int, guardian_pid: int, link: wire.Lines) -> None:
+    def __init__(
+        self, instrument: Instrument, limits: Limits, service_pid: int, guardian_pid: int, link: wire.Lines
+    ) -> None:
         self.instrument = instrument
+        self.limits = limits
         self.service_pid = service_pid
         self.guardian_pid = guardian_pid
         self.off_confirmed: bool | None = None  # after closing: whether the output was read back off
@@ -228,7 +231,8 @@ def _try_lease(path: Path, request: dict[str, Any], deadline: float) -> LeasedCh
         link.close()
         raise
     sock.settimeout(ANSWER_S)
-    return LeasedChannel(Instrument(**reply["instrument"]), reply["service"], reply["guardian"], link)
+    limits = Limits(**{**reply["limits"], "capabilities": tuple(reply["limits"]["capabilities"])})
+    return LeasedChannel(Instrument(**reply["instrument"]), limits, reply["service"], reply["guardian"], link)
 
 
 def _start(request: dict[str, Any], dialect_dirs: Sequence[Path], folder: Path, deadline: float) -> str:

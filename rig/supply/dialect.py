@@ -247,6 +247,12 @@ class Dialect(_Table):
                 if any(abs(float(format(step * k, spec)) - step * k) > 1e-9 for step in steps for k in (1, 7, 333)):
                     yield f"commands.{name} sends fewer decimals than the channel's step"
 
+    def resource(self, host: str) -> str:
+        """The VISA resource of such an instrument at `host`. Raises UsageProblem if it has no raw socket."""
+        if self.transport.port is None:
+            raise UsageProblem(f"Dialect {self.name} names no TCP port: give the whole VISA resource.")
+        return f"TCPIP::{host}::{self.transport.port}::SOCKET"
+
     def capabilities(self, model: str) -> frozenset[Capability]:
         """What the rig may count on with this instrument."""
         c, q = self.commands, self.queries

@@ -10,7 +10,7 @@ import math
 import time
 
 from rig.errors import BenchBlocked, UsageProblem
-from rig.supply.channel import Instrument, Mode, Reading, Setting, SupplyChannel, Trip, checked_maximum
+from rig.supply.channel import Instrument, Limits, Mode, Reading, Setting, SupplyChannel, Trip, checked_maximum
 from rig.supply.dialect import Command, Query
 from rig.supply.instrument import Supply
 from rig.supply.replies import BitReply, Value, WordReply
@@ -39,6 +39,14 @@ class VisaChannel(SupplyChannel):
     @property
     def name(self) -> str:
         return f"{self._supply.instrument.model} channel {self._limits.number}"
+
+    @property
+    def limits(self) -> Limits:
+        mine, dialect = self._limits, self._supply.dialect
+        return Limits(
+            mine.volts_max, mine.amps_max, mine.volts_step, mine.amps_step, dialect.timings.refresh_s,
+            tuple(sorted(dialect.capabilities(self._supply.instrument.model))),
+        )  # fmt: skip
 
     def configure(self, setting: Setting, *, max_volts: float) -> Setting:
         ceiling = min(self._lease_max, checked_maximum(max_volts))

@@ -264,7 +264,8 @@ class Service:
         client.had_lease = True
         if not client.probing:
             self.unsafe.pop(number, None)  # its new user's now: configuring begins with switching off
-        return {"instrument": asdict(mine), "service": os.getpid(), "guardian": self.guardian.pid}
+        limits = asdict(client.channel.limits)
+        return {"instrument": asdict(mine), "limits": limits, "service": os.getpid(), "guardian": self.guardian.pid}
 
     def _name(self, request: dict[str, Any]) -> dict[str, Any]:
         """Another process found this instrument behind another resource."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import socket
 import threading
 import time
@@ -201,12 +202,28 @@ class Link:
         self._free_at = time.monotonic() + self.transport.gap_s
 
     def _receive(self, line: str) -> str:
+        self._await(line)
         try:
             raw: bytes = self._session.read_raw()
         except _BROKEN as bad:
             raise self._lost(f"gave no answer to {line!r} ({_why(bad)})") from bad
         self._free_at = time.monotonic() + self.transport.gap_s
         return raw.decode("latin-1").rstrip("\r\n")
+
+    def _await(self, line: str) -> None:
+        """Wait for the answer to begin. pyvisa-py would not notice a hang-up, and spin until its timeout."""
+        sock = self._socket()
+        if sock is None or getattr(self._backend_session(), "_pending_buffer", None):
+            return
+        try:
+            ready, _, _ = select.select([sock], [], [], self.transport.timeout_s)
+            hung_up = bool(ready) and not sock.recv(1, socket.MSG_PEEK)
+        except OSError as bad:
+            raise self._lost(f"gave no answer to {line!r} ({_why(bad)})") from bad
+        if not ready:
+            raise self._lost(f"gave no answer to {line!r} (timeout)")
+        if hung_up:
+            raise self._lost(f"closed the connection when asked {line!r}")
 
     def _lost(self, what: str) -> BenchBlocked:
         self.close()

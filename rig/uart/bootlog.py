@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -50,38 +50,46 @@ Wanted = str | re.Pattern[str] | Callable[[LogLine], bool]
 
 
 class LineSplitter:
-    """Bytes in, stamped lines out. Knows no port and no clock: `feed` says when the chunk was read.
-
-    `earliest_ns`: no byte yet to be fed came before; the last read, or later where the caller knows better.
-    """
+    """Bytes in, stamped lines out. Knows no port and no clock: `feed` says when the chunk was read."""
 
     def __init__(self, baud: int = BAUD) -> None:
         self._byte_ns = BITS_PER_BYTE * 1e9 / baud
-        self.earliest_ns = 0
-        self._partial = bytearray()
-        self._partial_ns = 0
+        self._earliest = 0
+        self._text = bytearray()
+        self._begun_ns = self._read_ns = 0
 
     def feed(self, chunk: bytes, read_ns: int) -> list[LogLine]:
         """The lines that `chunk`, read at `read_ns`, completes."""
         lines, at = [], 0
         while at < len(chunk):
-            if not self._partial:
+            if not self._text:
                 behind = len(chunk) - 1 - at
-                self._partial_ns = min(read_ns, max(self.earliest_ns, read_ns - round(behind * self._byte_ns)))
+                self._begun_ns = min(read_ns, max(self._earliest, read_ns - round(behind * self._byte_ns)))
+                self._read_ns = read_ns
             end = chunk.find(b"\n", at)
             if end < 0:
-                self._partial += chunk[at:]
+                self._text += chunk[at:]
                 break
-            lines.append(LogLine(self._partial_ns, visible(bytes(self._partial + chunk[at:end]))))
-            self._partial.clear()
+            self._text += chunk[at:end]
+            lines.append(self._line())
+            self._text.clear()
             at = end + 1
-        self.earliest_ns = max(self.earliest_ns, read_ns)
+        self._earliest = max(self._earliest, read_ns)
         return lines
+
+    def not_before(self, mono_ns: int) -> None:
+        """What was read at `mono_ns` or later, or will be, came no earlier than that."""
+        self._earliest = max(self._earliest, mono_ns)
+        if self._read_ns >= mono_ns:
+            self._begun_ns = max(self._begun_ns, mono_ns)
 
     @property
     def partial(self) -> LogLine | None:
         """The line that has begun and not ended; None between lines."""
-        return LogLine(self._partial_ns, visible(bytes(self._partial))) if self._partial else None
+        return self._line() if self._text else None
+
+    def _line(self) -> LogLine:
+        return LogLine(self._begun_ns, visible(bytes(self._text)), self._read_ns)
 
 
 def visible(raw: bytes) -> str:
@@ -125,10 +133,20 @@ class BootLog:
         return cls(open_port(port_url, baud, timeout=_IDLE_S), port_url, path, baud)
 
     def mark(self, name: str, mono_ns: int | None = None) -> int:
-        """Note that `name` happened now, or at `mono_ns`; returns its monotonic nanoseconds."""
+        """Note that `name` happened now, or at `mono_ns`; returns its monotonic nanoseconds.
+
+        What was read after it counts as printed after it.
+        """
         with self._changed:
             mark = Mark(time.monotonic_ns() if mono_ns is None else mono_ns, name)
             self._marks.append(mark)
+            self._splitter.not_before(mark.mono_ns)
+            for at in range(len(self._lines) - 1, -1, -1):
+                line = self._lines[at]
+                if line.read_ns < mark.mono_ns:
+                    break
+                if line.mono_ns < mark.mono_ns:
+                    self._lines[at] = replace(line, mono_ns=mark.mono_ns)
             return mark.mono_ns
 
     @property

@@ -31,9 +31,10 @@ from rig.sim.soc.registers import Bus, Registers
 TAG = b"BK7231\0\0"
 TAG_AT = 0x110
 
-# Instructions executed in one go. Short after an interrupt, when the CPU will soon be idle again and whatever it
-# spins then is wasted; longer and longer while it is busy: 80 us at most before a peripheral's request is seen.
-_SHORT_SLICE = 1200  # a tick and what it wakes in known firmware fits
+# Instructions executed in one go: at first after an interrupt, and at most. What the CPU spins in its idle task until
+# the end of a slice is wasted: in known firmware a tick ends within 1000. A slice grows by a quarter while the CPU is
+# busy; the longest is how late a peripheral's request may be seen: 80 us.
+_SHORT_SLICE = 1200
 _LONG_SLICE = 8000
 _PRINTING_SLICE = 200  # while it polls for room in a FIFO, which takes milliseconds and few instructions
 _SHORTEST_SLICE = 100
@@ -257,7 +258,7 @@ class Soc:
         self._meter.set(Load.HALTED, self._clock.now)
 
     def _service(self, now: int) -> None:
-        if self._watchdog.due <= now:
+        if self._watchdog.bites(now):
             self.reset("watchdog")
             self._on_reset("watchdog", now)
             return

@@ -70,10 +70,11 @@ class Timers(Registers):
         old = self.words[(group + _CONTROL) >> 2]
         flags = old & _FLAGS & ~value  # write one to clear
         self.words[(group + _CONTROL) >> 2] = value & (_ENABLE | _DIVIDE) | flags
-        for bit in range(3):
-            index = bit + (3 if group else 0)
-            if (old ^ value) & (1 << bit) or (old ^ value) & _DIVIDE:
-                self._restart(index)
+        changed = (old ^ value) & (_ENABLE | _DIVIDE)
+        if changed:
+            for bit in range(3):
+                if changed & (1 << bit | _DIVIDE):
+                    self._restart(bit + (3 if group else 0))
         self._request()
 
     def _restart(self, index: int) -> None:

@@ -24,12 +24,16 @@ class Watchdog(Registers):
         self._clock = clock
         self._icu = icu
         self._half = -1  # the period of a 5A write that waits for its A5
-        self._due = NEVER
+        self.due = NEVER
 
-    @property
-    def due(self) -> int:
-        """When it bites."""
-        return self._due if self._icu.watchdog_clocked else NEVER
+    def bites(self, now: int) -> bool:
+        """Whether a period that has run out resets the chip. With its clock gated it does not run: look later."""
+        if now < self.due:
+            return False
+        if not self._icu.watchdog_clocked:
+            self.due = now + MS
+            return False
+        return True
 
     def write(self, offset: int, value: int) -> None:
         super().write(offset, value)
@@ -40,9 +44,9 @@ class Watchdog(Registers):
             self._half = period
         elif key == _SECOND_KEY and self._half == period:
             self._half = -1
-            self._due = self._clock.now + period * MS if period else NEVER
+            self.due = self._clock.now + period * MS if period else NEVER
 
     def reset(self) -> None:
         super().reset()
         self._half = -1
-        self._due = NEVER
+        self.due = NEVER

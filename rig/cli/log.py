@@ -1,0 +1,65 @@
+"""`rig log`: power-cycle a board and show its boot log with a verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rig.bench.bench import open_bench
+from rig.bench.slot import use_slot
+from rig.cli.terminal import err, say, say_json
+from rig.errors import Exit, UsageProblem
+from rig.image.firmware import load_profiles
+from rig.line.boot import watch_boot, weak_supply
+from rig.uart.bootlog import BootLog
+from rig.uart.scrub import scrub
+from rig.uart.verdict import BootKind
+
+HELP = "Power-cycle a board and show its boot log with the verdict. Example: rig log --bench bench.toml --slot A"
+
+
+def log(
+    bench: Annotated[str, typer.Option(help="Bench file, or sim.")] = "bench.toml",
+    slot: Annotated[str | None, typer.Option(help="Slot; default: the first.")] = None,
+    seconds: Annotated[float, typer.Option(help="At most so long, seconds.")] = 30.0,
+    current_limit: Annotated[float | None, typer.Option(help="Amps, instead of the product's.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Keep the log, not scrubbed, readable by you only.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print verdict and lines as JSON.")] = False,
+) -> None:
+    with open_bench(bench) as opened:
+        place = opened.slot(slot or next(iter(opened.slots)))
+        if place.table.log_port is None:
+            raise UsageProblem(f"slot {place.name} has no log_port in {opened.path}: wire TX2 to a port and name it")
+        profiles = load_profiles(*opened.profiles("firmwares"))
+        with (
+            use_slot(place, current_limit=current_limit, holder="rig log") as used,
+            BootLog.open(place.table.log_port, save) as boot_log,
+        ):
+            boot = watch_boot(used.link, boot_log, profiles, seconds)
+            sag = weak_supply(used.power)
+            shown = scrub(boot_log.text())
+    verdict = boot.verdict
+    if as_json:
+        say_json(
+            {
+                "verdict": verdict.kind.value,
+                "sentence": verdict.sentence,
+                "firmware": verdict.firmware,
+                "version": verdict.version,
+                "reset_cause": verdict.reset_cause,
+                "resets": verdict.resets,
+                "seconds": boot.seconds,
+                "weak_supply": str(sag) if sag else None,
+                "lines": shown.splitlines(),
+            }
+        )
+    else:
+        say(shown.rstrip())
+        say(f"Verdict: {verdict.kind.value}. {verdict.sentence}")
+        if sag:
+            err.print(f"Supply: {sag}", markup=False, soft_wrap=True)
+    if sag and verdict.kind is not BootKind.BOOTED:
+        raise typer.Exit(int(Exit.BLOCKED))
+    raise typer.Exit(int(Exit.GOOD if verdict.kind is BootKind.BOOTED else Exit.FAILED))

@@ -1,0 +1,201 @@
+"""An environment of its own for every release of an outside tool, so that releases never meet.
+
+It is made once, by `python -m venv` and `pip install NAME==VERSION`, in `$RIG_CACHE_DIR/flashers` or
+`~/.cache/rig/flashers`. A stamp file written last says that it is whole: an installation that was killed, or whose
+Python has gone since, is thrown away and made again. What pip really chose is in the stamp, for the records: the
+same release gets other dependencies on another day.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rig.errors import UsageProblem
+from rig.files import write_durably
+
+Say = Callable[[str], None]
+
+_STAMP = "rig-installed.json"
+_OFFLINE = re.compile(
+    r"Failed to establish a new connection|NewConnectionError|NameResolutionError|Temporary failure in name resolution"
+    r"|ConnectTimeout|ReadTimeout|ProxyError|ConnectionResetError|Connection refused|SSLError"
+)
+_RELEASES = re.compile(r"\(from versions: (?P<list>[^)]*)\)")
+_MISSING = re.compile(r"No matching distribution found for (?P<what>\S+)")
+_PYTHON = re.compile(r"Requires-Python (?P<range>[^)\n]+?)(?:[;)\n]|$)")
+
+
+@dataclass(frozen=True)
+class Environment:
+    """An installed release. `versions`: every distribution in it, by its name in lower case."""
+
+    folder: Path
+    versions: dict[str, str]
+
+    @property
+    def bin(self) -> Path:
+        return self.folder / "bin"
+
+    def executable(self, name: str) -> Path:
+        """Path of a command the release installed. Raises UsageProblem if it has none of this name."""
+        path = self.bin / name
+        if not os.access(path, os.X_OK):
+            raise UsageProblem(f"the installation in {self.folder} has no command {name!r}: correct the profile")
+        return path
+
+
+def cache_folder() -> Path:
+    """Where environments live: `$RIG_CACHE_DIR/flashers`, else `~/.cache/rig/flashers`."""
+    base = os.environ.get("RIG_CACHE_DIR")
+    return (Path(base) if base else Path.home() / ".cache" / "rig") / "flashers"
+
+
+def provide(package: str, version: str, *, pins: Sequence[str] = (), say: Say = lambda line: None) -> Environment:
+    """The environment of one release, installed now if it is not there yet.
+
+    `pins` are further requirements (`NAME==VERSION`) that hold its dependencies. `say` hears what takes time.
+    Raises UsageProblem in one sentence: no such release, the index cannot be reached, pip failed.
+    """
+    folder = cache_folder() / _name(package, version, pins)
+    found = _installed(folder)
+    if found is not None:
+        return found
+    with _lock(folder, say):
+        found = _installed(folder)  # by whoever held the lock before us
+        if found is None:
+            found = _install(folder, [f"{package}=={version}", *pins], say)
+    return found
+
+
+def _name(package: str, version: str, pins: Sequence[str]) -> str:
+    name = f"{package}-{version}"
+    return f"{name}-{hashlib.sha256(' '.join(sorted(pins)).encode()).hexdigest()[:8]}" if pins else name
+
+
+def _installed(folder: Path) -> Environment | None:
+    """The environment in `folder` if it is whole and its Python still starts from there."""
+    try:
+        stamp = json.loads((folder / _STAMP).read_text(encoding="utf-8"))
+        versions = {str(name): str(version) for name, version in stamp["versions"].items()}
+        same_place = stamp["folder"] == str(folder.absolute())  # its scripts name their interpreter by full path
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return None
+    if not same_place or not os.access(folder / "bin" / "python", os.X_OK):
+        return None
+    return Environment(folder.absolute(), versions)
+
+
+@contextmanager
+def _lock(folder: Path, say: Say) -> Iterator[None]:
+    """One installer at a time; the lock goes with its process."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(folder.with_name(folder.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as problem:
+        raise UsageProblem(
+            f"tools are installed under {folder.parent}, which cannot be written ({problem.strerror}); "
+            "set RIG_CACHE_DIR to a folder that can"
+        ) from None
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for another run that installs {folder.name}")
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _install(folder: Path, requirements: list[str], say: Say) -> Environment:
+    say(f"installing {requirements[0]} into an environment of its own (once)")
+    shutil.rmtree(folder, ignore_errors=True)
+    python = str(folder / "bin" / "python")
+    try:
+        made = _run([sys.executable, "-m", "venv", str(folder)])
+        if made.returncode:
+            raise UsageProblem(
+                f"no environment could be made for {requirements[0]}: {_last_line(made.stdout)} "
+                "(on Debian: apt install python3-venv)"
+            )
+        options = ["--no-input", "--disable-pip-version-check", "--retries", "1", "--timeout", "20"]
+        done = _run([python, "-I", "-m", "pip", "install", *options, *requirements])
+        if done.returncode:
+            raise UsageProblem(explain(done.stdout, requirements[0]))
+        listed = _run([python, "-I", "-m", "pip", "list", "--format=json", "--disable-pip-version-check"])
+        versions = _versions(listed.stdout)
+        stamp = {"folder": str(folder.absolute()), "requirements": requirements, "versions": versions}
+        write_durably(folder / _STAMP, json.dumps(stamp, indent=1) + "\n")
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    say(f"installed {requirements[0]}")
+    return Environment(folder.absolute(), versions)
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            errors="replace", check=False, cwd="/",
+        )  # fmt: skip
+    except OSError as problem:
+        raise UsageProblem(f"{command[0]} cannot be started: {problem.strerror}") from None
+
+
+def _versions(listed: str) -> dict[str, str]:
+    """pip's JSON list; warnings of indexes may stand around it."""
+    for line in listed.splitlines():
+        if line.startswith("["):
+            return {str(entry["name"]).lower(): str(entry["version"]) for entry in json.loads(line)}
+    return {}
+
+
+def explain(output: str, requirement: str) -> str:
+    """One sentence on why `pip install` failed, from what it printed."""
+    package, _, version = requirement.partition("==")
+    if _OFFLINE.search(output):
+        return f"{requirement} is not installed yet and the package index cannot be reached: go online once"
+    missing = _MISSING.search(output)
+    releases = _RELEASES.search(output)
+    if missing and releases:
+        what = missing["what"].rstrip(".")
+        known = [name for name in releases["list"].split(", ") if name and name != "none"]
+        if what.lower() != requirement.lower():
+            return f"{requirement} needs {what}, which the package index does not have"
+        if not known:
+            return f"the package index has no {package}: correct the name"
+        return f"the package index has no {package} {version}; there is {', '.join(_around(version, known))}"
+    needs = _PYTHON.search(output)
+    if needs:
+        return f"{requirement} needs Python {needs['range']}, this is {sys.version.split()[0]}"
+    return f"{requirement} could not be installed: {_last_line(output)}"
+
+
+def _around(version: str, known: list[str], count: int = 5) -> list[str]:
+    """The releases nearest to `version`, in order."""
+    ordered = sorted({*known, version}, key=release_key)
+    at = ordered.index(version)
+    return [name for name in ordered[max(0, at - count + 2) : at + count - 1] if name != version][-count:]
+
+
+def release_key(version: str) -> tuple[int, ...]:
+    """The numbers in a version, to order releases by; pre-releases are not told apart."""
+    return tuple(int(number) for number in re.findall(r"\d+", version))
+
+
+def _last_line(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR")]
+    return (errors or lines or ["nothing was printed"])[-1].removeprefix("ERROR: ").rstrip(".")

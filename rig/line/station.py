@@ -1,0 +1,306 @@
+"""The station: runs a batch over the slots of a bench, one process a unit, and keeps the journal.
+
+Each slot has a worker; a unit is a pytest process of its own, so that one that dies blocks its slot only. The
+station is the journal's single writer: units hand it their events and wait until they are on disk. A process
+that died without a word is marked here: blocked, or unverified if its board was being written.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from rig.bench.bench import Bench, Slot
+from rig.errors import Exit, RigError, UsageProblem
+from rig.line.loading import Loader
+from rig.records import events
+from rig.records.events import Event, Outcome
+from rig.records.journal import Journal
+from rig.records.run import RunFolder
+from rig.records.sink import SinkServer
+
+ROOT = Path(__file__).resolve().parents[2]  # the checkout is the rig
+_GRACE_S = 15.0  # from SIGTERM to SIGKILL for a unit's process
+
+Progress = Callable[[str, str, str, int, int], None]
+"""Called with (slot, unit, what, done, total)."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be done to every unit. `units` are serials or running numbers, in order."""
+
+    units: tuple[str, ...]
+    image: Path
+    image_sha256: str
+    flasher: str = "native"
+    accept_no_backup: str | None = None
+    no_boot_proof: bool = False
+    current_limit: float | None = None
+    command: str = "rig convert"
+
+
+@dataclass
+class _Course:
+    """What the station knows of a unit under way."""
+
+    outcome: Outcome | None = None
+    writing: bool = False
+    code: str | None = None
+
+
+class Station:
+    """One run over `slots`. `run()` returns the exit code; `stop()` may be called from a signal handler."""
+
+    def __init__(
+        self,
+        bench: Bench,
+        slots: list[Slot],
+        job: Job,
+        run: RunFolder,
+        *,
+        loader: Loader,
+        on_event: Callable[[Event], None] = lambda event: None,
+        on_progress: Progress = lambda slot, unit, what, done, total: None,
+    ) -> None:
+        self.bench = bench
+        self.slots = slots
+        self.job = job
+        self.folder = run
+        self._loader = loader
+        self._on_event = on_event
+        self._on_progress = on_progress
+        self._queue = deque(job.units)
+        self._queue_lock = threading.Lock()
+        self._courses: dict[str, _Course] = {}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._stopped = threading.Event()
+
+    # -- the run ---------------------------------------------------------------------------------------
+
+    def run(self) -> Exit:
+        """All units, or until stopped. Every unit that began has an end on record."""
+        began = time.monotonic()
+        with Journal(self.folder.journal) as journal, SinkServer(journal, on_event=self._seen) as server:
+            server.emit(self._run_started())
+            workers = [
+                threading.Thread(target=self._work, args=(slot, server), name=f"slot {slot.name}")
+                for slot in self.slots
+            ]
+            for worker in workers:
+                worker.start()
+            for worker in workers:
+                worker.join()
+            if self._queue and not self._stopped.is_set():
+                server.emit(
+                    events.Noted(
+                        level="warning",
+                        text=f"{len(self._queue)} unit(s) were not started: no slot was left to work in",
+                    )
+                )
+            code = self._exit_code()
+            server.emit(events.RunEnded(run=self.folder.id, exit_code=int(code), duration_s=time.monotonic() - began))
+        return code
+
+    def stop(self) -> None:
+        """Ask every unit to end; their outputs go off. Returns at once."""
+        self._stopped.set()
+        for process in list(self._processes.values()):
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+
+    def _run_started(self) -> events.RunStarted:
+        product = self.slots[0].product
+        return events.RunStarted(
+            run=self.folder.id,
+            command=self.job.command,
+            station=platform.node(),
+            bench=self.bench.name,
+            simulated=self.bench.simulated,
+            speed=self.bench.speed,
+            product=product.name,
+            image=self.job.image.name,
+            image_sha256=self.job.image_sha256,
+            limits_version=product.limits_version,
+            tools={
+                "rig": metadata.version("rig"),
+                "python": platform.python_version(),
+                "pyvisa": metadata.version("pyvisa"),
+                "pyserial": metadata.version("pyserial"),
+                "flasher": self.job.flasher,
+            },
+        )
+
+    def _seen(self, event: Event) -> None:
+        if isinstance(event, events.UnitStarted):
+            self._courses[event.unit] = _Course()
+        course = self._courses.get(getattr(event, "unit", None) or "")
+        if course is not None:
+            if isinstance(event, events.WriteBegun):
+                course.writing = True
+            elif isinstance(event, events.WriteEnded):
+                course.writing = False
+            elif isinstance(event, events.UnitEnded):
+                course.outcome, course.code = event.outcome, event.code
+        self._on_event(event)
+
+    def _exit_code(self) -> Exit:
+        outcomes = {course.outcome for course in self._courses.values()}
+        if self._stopped.is_set() or Outcome.ABORTED in outcomes:
+            return Exit.ABORTED
+        if outcomes & {Outcome.FAIL, Outcome.UNVERIFIED}:
+            return Exit.FAILED
+        if Outcome.BLOCKED in outcomes or self._queue:
+            return Exit.BLOCKED
+        return Exit.GOOD
+
+    # -- a slot ----------------------------------------------------------------------------------------
+
+    def _next_unit(self) -> str | None:
+        with self._queue_lock:
+            return self._queue.popleft() if self._queue and not self._stopped.is_set() else None
+
+    def _work(self, slot: Slot, server: SinkServer) -> None:
+        """Units in this slot until there are none, or the slot itself turns out bad."""
+        loaded = True
+        while (unit := self._next_unit()) is not None:
+            try:
+                if not loaded:
+                    self._loader.next_board(slot, unit)
+                loaded = False
+            except RigError as problem:
+                with self._queue_lock:
+                    self._queue.appendleft(unit)
+                server.emit(events.Noted(slot=slot.name, level="warning", text=f"slot {slot.name} is out: {problem}"))
+                return
+            self._unit(slot, unit, server)
+            if self._courses[unit].outcome is Outcome.BLOCKED and self._queue:
+                server.emit(
+                    events.Noted(
+                        slot=slot.name,
+                        level="warning",
+                        text=f"slot {slot.name} is out for the rest of this run: unit {unit} was blocked there",
+                    )
+                )
+                return
+
+    def _unit(self, slot: Slot, unit: str, server: SinkServer) -> None:
+        """One attempt, in a process of its own."""
+        began = time.monotonic()
+        ours, theirs = socket.socketpair()
+        log = self.folder.new_unit_dir(unit, 1) / "pytest.log"
+        with theirs, log.open("wb") as output:
+            os.fchmod(output.fileno(), 0o600)
+            process = subprocess.Popen(
+                self._command(slot, unit, server.address, theirs.fileno()),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,  # a Ctrl-C in the terminal is the station's to pass on
+                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            )
+        self._processes[slot.name] = process
+        if self._stopped.is_set():
+            process.send_signal(signal.SIGTERM)
+        follower = threading.Thread(target=self._follow, args=(ours, slot.name, unit), daemon=True)
+        follower.start()
+        self._wait(process)
+        follower.join(1)
+        ours.close()
+        self._close_unit(slot, unit, process.returncode, time.monotonic() - began, server, log)
+
+    def _command(self, slot: Slot, unit: str, address: Path, fd: int) -> list[str]:
+        folder = self.folder.unit_dir(unit, 1)
+        command = [
+            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
+            *("-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT)),
+            str(ROOT / "tests_hil" / "test_conversion.py"),
+            *("--bench", str(self.bench.path), "--slot", slot.name, "--image", str(self.job.image)),
+            *("--flasher", self.job.flasher, "--unit", unit, "--attempt", "1"),
+            *("--run-dir", str(self.folder.path), "--station", str(address), "--owner-fd", str(fd)),
+            *("--html", str(folder / "unit.html"), "--self-contained-html"),
+        ]
+        if self.job.accept_no_backup:
+            command += ["--accept-no-backup", self.job.accept_no_backup]
+        if self.job.no_boot_proof:
+            command += ["--no-boot-proof"]
+        if self.job.current_limit is not None:
+            command += ["--current-limit", f"{self.job.current_limit:g}"]
+        return command
+
+    def _follow(self, connection: socket.socket, slot: str, unit: str) -> None:
+        with connection.makefile("r", errors="replace") as lines:
+            for line in lines:
+                what, done, total = line.rsplit(" ", 2)
+                self._on_progress(slot, unit, what, int(done), int(total))
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> None:
+        """Until the unit's process ends; after stop() it has a grace, then it is killed."""
+        deadline: float | None = None
+        while True:
+            try:
+                process.wait(0.2)
+                return
+            except subprocess.TimeoutExpired:
+                pass
+            if self._stopped.is_set():
+                deadline = deadline or time.monotonic() + _GRACE_S
+                if time.monotonic() > deadline:
+                    process.kill()
+
+    def _close_unit(
+        self, slot: Slot, unit: str, returncode: int, seconds: float, server: SinkServer, log: Path
+    ) -> None:
+        """A unit that did not say how it ended gets its end here."""
+        course = self._courses.setdefault(unit, _Course())
+        if course.outcome is None:
+            how = f"signal {signal.Signals(-returncode).name}" if returncode < 0 else f"exit code {returncode}"
+            outcome, code = Outcome.BLOCKED, "crashed"
+            if course.writing:
+                outcome, code = Outcome.UNVERIFIED, "half-written"
+            elif self._stopped.is_set():
+                outcome, code = Outcome.ABORTED, "crashed"
+            server.emit(
+                events.UnitEnded(
+                    unit=unit,
+                    slot=slot.name,
+                    attempt=1,
+                    outcome=outcome,
+                    duration_s=seconds,
+                    code=code,
+                    sentence=f"the unit's process ended with {how}; {_last_line(log)}",
+                    supply_off_confirmed=self._loader.confirm_off(slot),
+                )
+            )
+            course.outcome = outcome
+
+
+def _last_line(log: Path) -> str:
+    from rig.uart.scrub import scrub
+
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return f"its last line: {scrub(lines[-1])[:200]}" if lines else "it printed nothing"
+
+
+def check_job(slots: list[Slot], job: Job, *, somebody_there: bool) -> None:
+    """UsageProblem when boards must be changed and neither a command nor a person can do it."""
+    if len(job.units) <= len(slots) or somebody_there:
+        return
+    for slot in slots:
+        if slot.table.change is None:
+            raise UsageProblem(
+                f"{len(job.units)} units for {len(slots)} slot(s): the next board must be put in, but nobody is "
+                f"at a terminal and slot {slot.name} has no `change` command in its bench file"
+            )
