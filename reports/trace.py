@@ -51,7 +51,7 @@ def read_power(path: Path) -> PowerTrace:
         raw = path.read_bytes()
     except OSError as error:
         raise UsageProblem(f"The power trace {path} cannot be read: {error.strerror}.") from error
-    lines = raw[: raw.rfind(b"\n") + 1].decode(errors="replace").split("\n")[:-1]
+    lines = raw.decode(errors="replace").split("\n")[:-1]  # what follows the last newline is torn
     if lines and [cell.strip() for cell in lines[0].split(",")] != HEADER:
         raise UsageProblem(f"{path} is not a power trace: its first line is not {','.join(HEADER)}.")
     rows = [_row(line) for line in lines[1:]]

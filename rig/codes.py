@@ -5,6 +5,7 @@ docs/failure-codes.md is this table; a test holds the two together.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Literal
 
@@ -73,3 +74,25 @@ _TABLE = [
 ]  # fmt: skip
 
 CODES: dict[str, Code] = {code.name: code for code in _TABLE}
+
+
+def as_markdown() -> str:
+    """The table as docs/failure-codes.md has it: `python -m rig.codes > docs/failure-codes.md`."""
+    lines = [
+        "# Failure codes",
+        "",
+        "Every `fail` and every `blocked` carries exactly one of these codes. Those that blame the bench end in",
+        "`blocked` and say nothing about the board: they never count against the yield. Those that blame the board",
+        "end in `fail`.",
+        "",
+    ]
+    for blames, title in (("bench", "The bench is to blame: blocked"), ("board", "The board is to blame: fail")):
+        lines += [f"## {title}", "", "| code | cause | what to do |", "|---|---|---|"]
+        lines += [f"| `{code.name}` | {code.cause} | {code.action} |" for code in _TABLE if code.blames == blames]
+        lines.append("")
+    lines.append("This page is generated from `rig/codes.py`: `python -m rig.codes > docs/failure-codes.md`.")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(as_markdown())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 
@@ -24,13 +24,10 @@ def write_durably(path: Path, data: bytes | str, *, private: bool = False) -> No
     """
     raw = data.encode() if isinstance(data, str) else data
     path.parent.mkdir(parents=True, exist_ok=True)
-    fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    name = path.parent / f".{path.name}.{secrets.token_hex(4)}"
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600 if private else 0o666)
     try:
         with os.fdopen(fd, "wb") as file:
-            if not private:
-                umask = os.umask(0)
-                os.umask(umask)
-                os.fchmod(file.fileno(), 0o666 & ~umask)
             file.write(raw)
             file.flush()
             os.fsync(file.fileno())

@@ -6,13 +6,16 @@ import difflib
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from rig.errors import UsageProblem
 
 Model = TypeVar("Model", bound=BaseModel)
+_LONGEST_VALUE = 60  # of a value shown in a sentence
+_NOT_A_TABLE = ("model_type", "model_attributes_type", "dict_type")
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
@@ -32,7 +35,9 @@ def checked(model: type[Model], data: object, where: str) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as problem:
-        error = problem.errors()[0]
+        errors = problem.errors()
+        # a mistyped key is told before the key that is missing because of it
+        error = next((found for found in errors if found["type"] == "extra_forbidden"), errors[0])
         raise UsageProblem(_sentence(model, error, where)) from None
 
 
@@ -51,29 +56,38 @@ def _sentence(model: type[BaseModel], error: Any, where: str) -> str:
         return f"{where}: unknown key {dotted!r}; {nearest(keys[-1], known)}"
     if error["type"] == "missing":
         return f"{where}: {dotted!r} is missing"
-    return f"{where}: {dotted!r} is {error.get('input')!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+    said = error["msg"].removeprefix("Value error, ")
+    if error["type"] in _NOT_A_TABLE:
+        said = "this must be a table"
+    said = said[0].lower() + said[1:]
+    if not keys:
+        return f"{where}: {said}"
+    return f"{where}: {dotted!r} is {_short(error.get('input'))}: {said}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
 
 
 def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
-    """Names allowed where `path` leads (through dicts of models)."""
+    """Names allowed where `path` leads (through tables of tables, whose keys are the user's)."""
     current: Any = model
     for key in path:
-        fields = getattr(current, "model_fields", None)
-        if fields is None:
-            continue
-        by_alias = {(field.alias or name): field for name, field in fields.items()}
-        if key not in by_alias:
-            continue
-        current = _model_in(by_alias[key].annotation)
-    fields = getattr(current, "model_fields", {})
-    return [field.alias or name for name, field in fields.items()]
+        found = _model_in(current)
+        if found is not None:
+            by_alias = {(field.alias or name): field for name, field in found.model_fields.items()}
+            current = by_alias[key].annotation if key in by_alias else None
+        else:
+            current = next(iter(get_args(current)[-1:]), None)
+    found = _model_in(current)
+    return [field.alias or name for name, field in found.model_fields.items()] if found else []
 
 
-def _model_in(annotation: Any) -> Any:
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that `annotation` is, or may be: `Model | None`. Not one inside a list or dict."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    for inner in get_args(annotation):
-        found = _model_in(inner)
-        if found is not None:
-            return found
+    if get_origin(annotation) in (Union, UnionType, Annotated):
+        return next(filter(None, map(_model_in, get_args(annotation))), None)
     return None

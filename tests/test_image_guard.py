@@ -82,6 +82,32 @@ def test_a_backup_without_calibration_says_so() -> None:
     assert "no radio calibration" in plan_write(bare, "dump.bin", keep_identity=False).note
 
 
+@pytest.mark.parametrize(
+    ("kept", "left"),
+    [
+        ([], ((0, 10),)),
+        ([(0, 3)], ((3, 10),)),
+        ([(7, 10)], ((0, 7),)),
+        ([(4, 5), (2, 3)], ((0, 2), (3, 4), (5, 10))),
+        ([(2, 6), (4, 8)], ((0, 2), (8, 10))),
+        ([(2, 9), (4, 5)], ((0, 2), (9, 10))),
+        ([(-5, 20)], ()),
+        ([(10, 12), (-3, 0)], ((0, 10),)),
+    ],
+)
+def test_a_range_less_others(kept: list[tuple[int, int]], left: tuple[tuple[int, int], ...]) -> None:
+    assert flashmap.without((0, 10), kept) == left
+
+
+def test_regions_cover_the_flash_without_gaps() -> None:
+    for chip, regions in flashmap.REGIONS.items():
+        assert [item.start for item in regions] == [0, *(item.end for item in regions[:-1])]
+        assert regions[-1].end == flashmap.FLASH_SIZE
+        assert flashmap.region_at(flashmap.CALIBRATION[chip], chip) == flashmap.region("calibration", chip)
+        assert flashmap.region_at(flashmap.FLASH_SIZE, chip) is None
+    assert flashmap.identity_ranges() == ((0x1D0000, 0x1D1000), (0x1ED000, 0x200000))
+
+
 # --- what does not ------------------------------------------------------------------------------------------------
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from image_files import FIRMWARE_DIR, demo, dump, patched, real_images, zero_key_demo
+from image_files import FIRMWARE_DIR, code_at, demo, dump, patched, real_images, zero_key_demo
 
 from rig.errors import UsageProblem
-from rig.image import beken, bootloader, flashmap
+from rig.image import beken, bootloader, flashmap, rbl
 from rig.image.identify import identify, read_image
 from rig.image.identity import Kind
 from rig.sim import firmware
@@ -104,6 +104,28 @@ def test_uf2_names_its_family_and_ug_its_version() -> None:
 )
 def test_damage_is_found(data, problem: str) -> None:
     assert any(problem in found for found in identify(data()).problems), identify(data())
+
+
+def test_a_gap_in_code_that_no_header_closes() -> None:
+    code = code_at(demo(), flashmap.APP, flashmap.APP_LOGICAL)
+    app = beken.frame(beken.crypt(code, flashmap.APP_LOGICAL, beken.TUYA_KEY))
+    assert identify(app).problems == ()
+    holed = patched(app, 34 * 30, b"\xff" * 34 * 3)
+    assert identify(holed).problems == ("3 code blocks fail their CRC-16, the first at 0x3FC",)
+
+
+def test_a_t_app_is_known_by_its_code_where_an_n_has_its_tag() -> None:
+    code = bytearray(code_at(demo(), flashmap.APP, flashmap.APP_LOGICAL))
+    code[0x100:0x108] = bytes.fromhex("001081e001d0a0e1")
+    app = beken.frame(beken.crypt(bytes(code), flashmap.APP_LOGICAL, beken.TUYA_KEY))
+    assert identify(app).chip == "BK7231T"
+
+
+def test_an_rbl_header_whose_own_checksum_is_wrong_is_none() -> None:
+    header, _ = beken.unframe(demo()[-102:])
+    assert rbl.parse(header) is not None
+    assert rbl.parse(patched(header, 0x20, b"?")) is None
+    assert rbl.parse(header[:95]) is None
 
 
 def test_an_exchanged_block_with_a_good_crc_is_found_by_the_hash() -> None:

@@ -111,7 +111,10 @@ def test_a_unit_killed_before_its_end_is_told_as_lost(journal: Journal, does: st
     assert lost == (["SN7"] if is_lost else [])
 
 
-def test_the_lost_callback_may_mark_the_unit(journal: Journal) -> None:
+@pytest.mark.parametrize(
+    "cut", [b'{"n": 1, "event": {"kind": "noted", "te', b'{"n": 1, "event": {"kind": "noted", "text": ""}}']
+)
+def test_the_lost_callback_may_mark_the_unit(journal: Journal, cut: bytes) -> None:
     def mark(unit: str) -> None:
         server.emit(
             UnitEnded(unit=unit, slot="A", attempt=1, outcome=Outcome.BLOCKED, duration_s=0.0, code="crashed")
@@ -120,9 +123,11 @@ def test_the_lost_callback_may_mark_the_unit(journal: Journal) -> None:
     with SinkServer(journal, on_lost=mark) as server:
         raw = socket.socket(socket.AF_UNIX)
         raw.connect(str(server.address))
-        raw.sendall(b'{"unit": "SN1"}\n{"n": 1, "event": {"kind": "noted", "te')  # dies in the middle of a line
+        raw.sendall(b'{"unit": "SN1"}\n' + cut)  # dies in the middle of a line
         raw.close()
         wait_for(lambda: len(read_journal(journal.path)[0]) == 1)
+        wait_for(lambda: not server._clients)
+    assert len(read_journal(journal.path)[0]) == 1
     assert read_journal(journal.path)[0][0].code == "crashed"
 
 

@@ -54,6 +54,14 @@ def test_yields(records) -> None:
     assert (found.marginal, found.blocked_attempts, found.aborted_attempts) == (1, 3, 1)
 
 
+def test_a_board_that_fails_after_it_passed_is_not_good_in_the_end(tmp_path: Path) -> None:
+    with SyntheticRun(tmp_path / "run") as run:
+        run.attempt("1", "pass")
+        run.attempt("1", "fail", code="boot-loop", stop_at="boot")
+    found = metrics.yields(load([tmp_path / "run"]))
+    assert (found.first_pass.good, found.final.good, found.failed, found.passed_first) == (1, 0, 1, 0)
+
+
 def test_pareto_has_the_first_failure_of_each_board(records) -> None:
     table = metrics.pareto(records)
     assert list(table["code"]) == ["no-link", "half-written", "verify-failed"]

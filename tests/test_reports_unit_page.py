@@ -124,7 +124,13 @@ def trace(path: Path, lines: list[str], tail: str = "") -> Path:
 
 
 def test_a_torn_sample_is_no_sample(tmp_path: Path) -> None:
-    found = read_power(trace(tmp_path / "p.csv", ["1000,3.3,0.07,cv", "2000,,nan,", "x,1,2,cv", f"{10**30},1,2,cv", "1,2"], "3000,3.2,0.1"))
+    found = read_power(
+        trace(
+            tmp_path / "p.csv",
+            ["1000,3.3,0.07,cv", "2000,,nan,", "x,1,2,cv", f"{10**30},1,2,cv", "1,2"],
+            "3000,3.2,0.1",
+        )
+    )
     assert list(found.mono_ns) == [1000, 2000]
     assert np.isnan(found.volts[1])
     assert np.isnan(found.amps[1])

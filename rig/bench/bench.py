@@ -111,10 +111,7 @@ def _simulated(boards: int, speed: float) -> Iterator[Path]:
     try:
         line = process.stdout.readline()
         if not line:
-            raise UsageProblem(
-                "the simulated bench did not start (its message is above); it needs the extra `sim`: "
-                "pip install -e '.[sim]'"
-            )
+            raise UsageProblem(f"the simulated bench of {boards} board(s) did not start: its message is above")
         yield Path(json.loads(line)["bench_file"])
     finally:
         process.stdin.close()

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from datetime import date
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from rig.errors import UsageProblem
 from rig.toml import checked, nearest, read_toml
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class BenchTable(_Table):
@@ -52,7 +53,11 @@ class BenchConfig(_Table):
     supply: dict[str, SupplyTable] = Field(default_factory=dict)
     slot: dict[str, SlotTable] = Field(default_factory=dict)
     records: RecordsTable = Field(default_factory=RecordsTable)
-    path: Path = Field(default=Path("bench.toml"), exclude=True)
+    _path: Path = PrivateAttr(default=Path("bench.toml"))
+
+    @property
+    def path(self) -> Path:
+        return self._path
 
     @model_validator(mode="after")
     def _whole(self) -> BenchConfig:
@@ -64,7 +69,7 @@ class BenchConfig(_Table):
 def load_bench(path: Path) -> BenchConfig:
     """Read and check a bench file. UsageProblem says what is wrong, in one sentence."""
     config = checked(BenchConfig, read_toml(path, "bench file"), str(path))
-    config.path = path.absolute()
+    config._path = path.absolute()
     used: dict[tuple[str, int], str] = {}
     ports: dict[str, str] = {}
     for name, slot in config.slot.items():
@@ -72,16 +77,20 @@ def load_bench(path: Path) -> BenchConfig:
             raise UsageProblem(
                 f"{path}: slot {name} names supply {slot.supply!r}; {nearest(slot.supply, config.supply)}"
             )
-        other = used.setdefault((slot.supply, slot.channel), name)
+        resource = config.supply[slot.supply].resource
+        other = used.setdefault((resource, slot.channel), name)
         if other != name:
             raise UsageProblem(
                 f"{path}: slots {other} and {name} both name {slot.supply} channel {slot.channel}; "
                 "each board needs an output of its own"
             )
         for port in filter(None, (slot.flash_port, slot.log_port)):
-            if port in ports:
-                raise UsageProblem(f"{path}: port {port} is named by both {ports[port]} and slot {name}")
-            ports[port] = f"slot {name}"
+            device = os.path.realpath(port) if port.startswith("/") else port
+            if ports.get(device) == name:
+                raise UsageProblem(f"{path}: slot {name} names port {port} both for flashing and for the log")
+            if device in ports:
+                raise UsageProblem(f"{path}: slots {ports[device]} and {name} both name port {port}")
+            ports[device] = name
     return config
 
 

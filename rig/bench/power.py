@@ -105,6 +105,7 @@ class BoardPower:
             volts = self.channel.measure().volts
             if volts < self.supplied.off_volts:
                 return volts
+            self._stop.wait(0.005)  # some supplies answer in no time, and there may be seconds to go
             if time.monotonic() > deadline:
                 raise BenchBlocked(
                     "rail-stuck",
@@ -131,13 +132,14 @@ class BoardPower:
         """(volts, amps), the means of what is sampled over the next `seconds`."""
         with self._lock:
             self._recent.clear()
+        began = time.monotonic_ns()
         end = time.monotonic() + seconds
         while time.monotonic() < end and not until():
             if self._stop.wait(min(0.01, max(0.0, end - time.monotonic()))):
                 break
         self.check()
         with self._lock:
-            recent = list(self._recent)
+            recent = [reading for reading in self._recent if reading.mono_ns >= began]
         recent = recent or [self.channel.measure()]
         return (
             sum(reading.volts for reading in recent) / len(recent),
@@ -157,10 +159,17 @@ class BoardPower:
                 self.error = problem
                 return
             self._note(reading)
-            if self._file is not None:
-                self._file.write(f"{reading.mono_ns},{reading.volts:.4f},{reading.amps:.4f},{reading.mode}\n")
+            try:
+                self._keep(reading)
+            except OSError as problem:
+                self.error = BenchBlocked("crashed", f"the power samples cannot be written: {problem}")
+                return
             if not self._closely.is_set():
                 self._stop.wait(_PERIOD_S)
+
+    def _keep(self, reading: Reading) -> None:
+        if self._file is not None:
+            self._file.write(f"{reading.mono_ns},{reading.volts:.4f},{reading.amps:.4f},{reading.mode}\n")
 
     def _note(self, reading: Reading) -> None:
         with self._lock:

@@ -19,7 +19,7 @@ class Limits(BaseModel):
     """Limits of one measurement. Outside minimum/maximum it fails; inside them but outside the marginal band it
     passes as marginal."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     unit: str = ""
     minimum: float | None = None
@@ -28,6 +28,12 @@ class Limits(BaseModel):
     marginal_maximum: float | None = None
     blames: Literal["bench", "board"] = "board"
     source: str = ""
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there is anything to judge by."""
+        bounds = (self.minimum, self.maximum, self.marginal_minimum, self.marginal_maximum)
+        return any(bound is not None for bound in bounds)
 
     def judge(self, value: float | None) -> Outcome:
         if value is None or value != value:
@@ -46,7 +52,7 @@ class Limits(BaseModel):
 class Supplied(BaseModel):
     """How a board is fed: volts, the absolute maximum no driver passes, amps of the current limit, OVP volts."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     volts: float
     maximum_volts: float
@@ -61,7 +67,7 @@ class Supplied(BaseModel):
 class Product(BaseModel):
     """One product. `limits` are by measurement name."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     name: str
     title: str

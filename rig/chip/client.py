@@ -35,6 +35,7 @@ class Refused(Exception):
 
     def __init__(self, request: Request, status: int) -> None:
         super().__init__(f"the chip refused {request.name}: {STATUS.get(status, f'status {status}')}")
+        self.request = request
         self.status = status
 
 

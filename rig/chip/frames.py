@@ -18,6 +18,7 @@ REPLY_PREFIX = b"\x04\x0e"
 LONG = 0xFF
 LONG_MARK = 0xF4
 SECTOR = 0x1000
+_SHORTEST_REPLY = 7  # bytes; the least that must be there to know a reply's size
 
 
 class Short(IntEnum):
@@ -140,7 +141,9 @@ class RequestScanner:
 
     `feed(data)` calls `on_header(header)` as soon as a frame's first bytes tell what it is; the callback's
     answer (pass or not) rules the whole frame. It returns the bytes to pass on, and calls `on_end(header)`
-    after a passed frame's last byte. Bytes outside frames are passed on: the chip skips them itself.
+    after a passed frame's last byte. Bytes outside frames are passed on: the chip skips them itself. All but
+    01, with which a frame begins: were one to stand before a frame that is taken out, it and what follows that
+    frame could make another.
     """
 
     _HEAD = 9  # payload bytes that decide: a register address and value
@@ -194,14 +197,13 @@ class RequestScanner:
             start = held.find(PREFIX[:1], start + 1)
         if start != 0:  # garbage before a frame
             cut = len(held) if start < 0 else start
-            out += held[:cut]
+            out += held[:cut].replace(PREFIX[:1], b"")
             del held[:cut]
             return b"" if held else None
         header = self._header()
         if header is None:
             return None
         if header.size == 0:  # a length no frame has: garbage after all
-            out += held[:1]
             del held[:1]
             return b"" if held else None
         self._current = header
@@ -246,7 +248,7 @@ class ReplyParser:
     def missing(self) -> int:
         """Bytes to read next so that no more than the current reply is taken off the wire (at least 1)."""
         size = self._size()
-        return 7 if size is None else max(1, size - len(self._buffer))
+        return max(1, (_SHORTEST_REPLY if size is None else size) - len(self._buffer))
 
     def feed(self, data: bytes) -> list[Reply]:
         self._buffer += data
@@ -280,12 +282,14 @@ class ReplyParser:
         buffer = self._buffer
         if not REPLY_PREFIX.startswith(buffer[:2]):
             return False
+        if len(buffer) >= 7 and buffer[2] == LONG and buffer[6] != LONG_MARK:
+            return False
         return len(buffer) < 4 or (buffer[2] >= 4 and PREFIX.startswith(buffer[3:6]))
 
     def _size(self) -> int | None:
         """Whole size of the reply at the buffer's start, None while unknown."""
         buffer = self._buffer
-        if len(buffer) < 7:
+        if len(buffer) < _SHORTEST_REPLY:
             return None
         if buffer[2] != LONG:
             return 3 + buffer[2]

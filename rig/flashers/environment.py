@@ -28,8 +28,9 @@ Say = Callable[[str], None]
 
 _STAMP = "rig-installed.json"
 _OFFLINE = re.compile(
-    r"Failed to establish a new connection|NewConnectionError|NameResolutionError|Temporary failure in name resolution"
-    r"|ConnectTimeout|ReadTimeout|ProxyError|ConnectionResetError|Connection refused|SSLError"
+    r"Failed to establish a new connection|NewConnectionError|NameResolutionError"
+    r"|Temporary failure in name resolution|ConnectTimeout|ReadTimeout|ProxyError|ConnectionResetError"
+    r"|Connection refused|SSLError"
 )
 _RELEASES = re.compile(r"\(from versions: (?P<list>[^)]*)\)")
 _MISSING = re.compile(r"No matching distribution found for (?P<what>\S+)")
@@ -71,10 +72,10 @@ def provide(package: str, version: str, *, pins: Sequence[str] = (), say: Say = 
     found = _installed(folder)
     if found is not None:
         return found
-    with _lock(folder, say):
+    with _lock(folder, say) as lock:
         found = _installed(folder)  # by whoever held the lock before us
         if found is None:
-            found = _install(folder, [f"{package}=={version}", *pins], say)
+            found = _install(folder, [f"{package}=={version}", *pins], say, lock)
     return found
 
 
@@ -97,8 +98,8 @@ def _installed(folder: Path) -> Environment | None:
 
 
 @contextmanager
-def _lock(folder: Path, say: Say) -> Iterator[None]:
-    """One installer at a time; the lock goes with its process."""
+def _lock(folder: Path, say: Say) -> Iterator[int]:
+    """One installer at a time; the lock goes with its process, and with the pip that outlives a killed one."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         fd = os.open(folder.with_name(folder.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -113,27 +114,22 @@ def _lock(folder: Path, say: Say) -> Iterator[None]:
         except BlockingIOError:
             say(f"waiting for another run that installs {folder.name}")
             fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
+        yield fd
     finally:
         os.close(fd)
 
 
-def _install(folder: Path, requirements: list[str], say: Say) -> Environment:
+def _install(folder: Path, requirements: list[str], say: Say, lock: int) -> Environment:
     say(f"installing {requirements[0]} into an environment of its own (once)")
     shutil.rmtree(folder, ignore_errors=True)
     python = str(folder / "bin" / "python")
     try:
-        made = _run([sys.executable, "-m", "venv", str(folder)])
-        if made.returncode:
-            raise UsageProblem(
-                f"no environment could be made for {requirements[0]}: {_last_line(made.stdout)} "
-                "(on Debian: apt install python3-venv)"
-            )
+        _make(folder, lock)
         options = ["--no-input", "--disable-pip-version-check", "--retries", "1", "--timeout", "20"]
-        done = _run([python, "-I", "-m", "pip", "install", *options, *requirements])
+        done = _run([python, "-I", "-m", "pip", "install", *options, *requirements], lock)
         if done.returncode:
             raise UsageProblem(explain(done.stdout, requirements[0]))
-        listed = _run([python, "-I", "-m", "pip", "list", "--format=json", "--disable-pip-version-check"])
+        listed = _run([python, "-I", "-m", "pip", "list", "--format=json", "--disable-pip-version-check"], lock)
         versions = _versions(listed.stdout)
         stamp = {"folder": str(folder.absolute()), "requirements": requirements, "versions": versions}
         write_durably(folder / _STAMP, json.dumps(stamp, indent=1) + "\n")
@@ -144,11 +140,20 @@ def _install(folder: Path, requirements: list[str], say: Say) -> Environment:
     return Environment(folder.absolute(), versions)
 
 
-def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+def _make(folder: Path, lock: int) -> None:
+    made = _run([sys.executable, "-m", "venv", str(folder)], lock)
+    if made.returncode:
+        raise UsageProblem(
+            f"no Python environment could be made in {folder}: {_last_line(made.stdout)} "
+            "(on Debian: apt install python3-venv)"
+        )
+
+
+def _run(command: list[str], lock: int) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            errors="replace", check=False, cwd="/",
+            errors="replace", check=False, cwd="/", pass_fds=[lock],
         )  # fmt: skip
     except OSError as problem:
         raise UsageProblem(f"{command[0]} cannot be started: {problem.strerror}") from None

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 import serial
 
 from rig.chip.client import LINK_BAUD, NoReply, Refused, RomClient, crc32
-from rig.chip.frames import SECTOR
+from rig.chip.frames import SECTOR, Long
 from rig.chip.ids import FLASH_PARTS, PROTECT_MASK, SCTRL_CHIP_ID, chip_name
-from rig.errors import BenchBlocked, Coded, UnitFailed
+from rig.errors import Aborted, BenchBlocked, Coded, UnitFailed
 from rig.flashers.base import ChipIdentity, FlashResult, Link, Progress, no_progress
 
 BLOCK = 0x10000
@@ -23,6 +23,7 @@ _READ_TIMEOUT_S = 0.005
 _TLV_MAC = 0x1D0000  # calibration sector of an N; MAC entry as read by ltchiptool `soc/bk72xx`
 _MAC_ENTRY = bytes.fromhex("0211111106000000")
 _BLANK = b"\xff" * SECTOR
+_READS = (Long.READ_4K, Long.SPI_OP, Long.READ_SR)  # refused: no fault of what was to be written
 
 
 class NativeFlasher:
@@ -35,6 +36,7 @@ class NativeFlasher:
         self._rom: RomClient | None = None
         self._linked_to: Link | None = None
         self.retries: list[str] = []  # every repeated command since this object was made
+        self._told = 0  # how many of them belong to earlier operations
 
     # -- the interface ---------------------------------------------------------------------------------
 
@@ -171,12 +173,12 @@ class NativeFlasher:
         return data[start - first : stop - first]
 
     def _whole_sectors(self, rom: RomClient, offset: int, data: bytes) -> tuple[int, bytes]:
-        """`data` widened to whole sectors by what stands beside it in flash."""
+        """`data` widened to whole sectors by what stands beside it in flash, read with its CRC: it is lost else."""
         first = offset // SECTOR * SECTOR
         end = offset + len(data)
         last = -(-end // SECTOR) * SECTOR
-        head = rom.read_sector(first)[: offset - first] if offset != first else b""
-        tail = rom.read_sector(last - SECTOR)[end - last :] if end != last else b""
+        head = b"".join(self._read_blocks(rom, first, offset - first, no_progress))
+        tail = b"".join(self._read_blocks(rom, end, last - end, no_progress))
         return first, head + data + tail
 
     def _erase_range(self, rom: RomClient, start: int, length: int) -> None:
@@ -210,10 +212,17 @@ class NativeFlasher:
                 return offset + at
         return offset
 
+    def _note_retries(self) -> None:
+        if self._rom is not None:
+            self.retries += [f"{retry.command} repeated: {retry.reason}" for retry in self._rom.retries]
+            self._rom.retries.clear()
+
     def _result(
         self, started: float, said: str, size: int, *, ok: bool = True, data: bytes | None = None
     ) -> FlashResult:
-        return FlashResult(ok, said, time.monotonic() - started, size, tuple(self.retries), data=data)
+        self._note_retries()
+        retries = tuple(self.retries[self._told :])
+        return FlashResult(ok, said, time.monotonic() - started, size, retries, data=data)
 
 
 class _Judged:
@@ -224,22 +233,23 @@ class _Judged:
         self._link = link
 
     def __enter__(self) -> None:
+        self._flasher._told = len(self._flasher.retries)
         self._link.check()
 
     def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> None:
-        rom = self._flasher._rom
-        if rom is not None:
-            self._flasher.retries += [f"{r.command} repeated: {r.reason}" for r in rom.retries]
-            rom.retries.clear()
+        self._flasher._note_retries()
         if problem is None or isinstance(problem, Coded):
             self._link.check()
             return
         self._flasher.close()
+        if isinstance(problem, Aborted | KeyboardInterrupt):
+            return
         self._link.check()
         if isinstance(problem, NoReply):
             raise BenchBlocked("link-lost", f"the board stopped answering: {problem}") from None
         if isinstance(problem, Refused):
-            raise UnitFailed("unreadable", str(problem)) from None
+            reading = problem.request.code in _READS
+            raise UnitFailed("unreadable" if reading else "flasher-failed", str(problem)) from None
         if isinstance(problem, serial.SerialException | OSError):
             raise BenchBlocked("port-lost", f"the flash port went away: {problem}") from None
 

@@ -27,14 +27,16 @@ FieldName = Literal["chip", "chip_id", "flash_id", "flash_size", "mac"]
 
 
 def _known_placeholders(words: list[str]) -> list[str]:
+    sample: dict[str, object] = dict.fromkeys(PLACEHOLDERS, "") | {"baud": 0, "offset": 0, "length": 0}
     for word in words:
         try:
             used = [name for _, name, _, _ in string.Formatter().parse(word) if name is not None]
+            for name in used:
+                if name not in PLACEHOLDERS:
+                    raise ValueError(f"{{{name}}} is unknown; {nearest(name, PLACEHOLDERS)}")
+            word.format(**sample)
         except ValueError as bad:
             raise ValueError(f"{word!r} is no template: {bad}") from None
-        for name in used:
-            if name not in PLACEHOLDERS:
-                raise ValueError(f"{{{name}}} is unknown; {nearest(name, PLACEHOLDERS)}")
     return words
 
 
@@ -102,14 +104,16 @@ class Output(_Table):
 
 
 class Patience(_Table):
-    """When a tool hangs, seconds: nothing printed for `silence`; not done after `start` and its bytes."""
+    """When a tool counts as hung: nothing printed for `silence` seconds, or not done after `start` seconds and
+    `wire_times` the time its bytes take on the wire."""
 
     silence: float = Field(default=30.0, gt=0)
     start: float = Field(default=60.0, gt=0)
-    bytes_per_second: float = Field(default=2000.0, gt=0)
+    wire_times: float = Field(default=10.0, gt=0)
 
-    def limit(self, size: int) -> float:
-        return self.start + size / self.bytes_per_second
+    def limit(self, size: int, baud: int) -> float:
+        """Seconds for `size` bytes at `baud`, 10 bits a byte."""
+        return self.start + self.wire_times * size * 10 / baud
 
 
 class Profile(_Table):

@@ -156,8 +156,7 @@ class UnitRecord:
         """
         limits = self.product.limits.get(name) or Limits(unit=unit)
         number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-        bounded = limits.minimum is not None or limits.maximum is not None
-        outcome = limits.judge(number) if bounded else Outcome.PASS
+        outcome = limits.judge(number) if limits.bounded else Outcome.PASS
         event = events.Measured(
             **self._who(),
             phase=self.phase_name,
@@ -181,9 +180,10 @@ class UnitRecord:
 
         above = value is not None and limits.maximum is not None and value > limits.maximum
         code = (high if above else low) or high or low or "crashed"
-        bound = limits.maximum if above else limits.minimum
-        shown = "nothing" if value is None else f"{value:.4g} {limits.unit}"
-        sentence = f"{name} is {shown}, the limit is {bound:g} {limits.unit}"
+        bound = limits.maximum if above or limits.minimum is None else limits.minimum
+        measured = value is not None and value == value
+        shown = f"is {value:.4g} {limits.unit}" if measured else "could not be measured"
+        sentence = f"{name} {shown}" if bound is None else f"{name} {shown}, the limit is {bound:g} {limits.unit}"
         kind: type[Coded] = BenchBlocked if CODES[code].blames == "bench" else UnitFailed
         raise kind(code, sentence)
 

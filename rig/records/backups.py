@@ -17,7 +17,7 @@ from pathlib import Path
 import zstandard
 
 from rig.errors import UnitFailed, UsageProblem
-from rig.files import write_durably
+from rig.files import fsync_dir, write_durably
 from rig.records.run import safe_name
 
 
@@ -48,12 +48,21 @@ class BackupStore:
         self.folder = folder
 
     def first(self, identity: str) -> Backup | None:
-        """The backup of a board, None if it has none yet."""
+        """The backup of a board, None if it has none yet. UsageProblem for one that is on record and not there."""
         mark = self._board(identity) / "first"
         if not mark.exists():
             return None
-        meta = json.loads(mark.read_text())
-        return Backup(identity, self._path(identity, meta["sha256"]), meta["sha256"], meta["size"])
+        try:
+            meta = json.loads(mark.read_text())
+            backup = Backup(identity, self._path(identity, meta["sha256"]), meta["sha256"], meta["size"])
+        except (OSError, ValueError, KeyError, TypeError) as problem:
+            raise UsageProblem(f"{mark}, which names the backup of {identity}, cannot be read: {problem}") from None
+        if not backup.path.exists():
+            raise UsageProblem(
+                f"the backup of {identity} is gone: {backup.path}; put it back, or remove {mark} to let the next "
+                "read of the board become its backup"
+            )
+        return backup
 
     def keep(self, identity: str, data: bytes) -> Backup:
         """Store `data` durably and read it back; it becomes the board's backup if it is the first.
@@ -65,8 +74,8 @@ class BackupStore:
             raise UnitFailed("unreadable", "the flash reads as zeros only: that is no backup")
         digest = hashlib.sha256(data).hexdigest()
         backup = Backup(identity, self._path(identity, digest), digest, len(data))
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._board(identity).mkdir(mode=0o700, exist_ok=True)
+        self._make(self.folder)
+        self._make(self._board(identity))
         if not backup.path.exists():
             write_durably(backup.path, zstandard.ZstdCompressor(level=3).compress(data), private=True)
         backup.content()
@@ -74,6 +83,12 @@ class BackupStore:
             meta = asdict(backup) | {"path": backup.path.name, "utc": datetime.now(UTC).isoformat()}
             write_durably(self._board(identity) / "first", json.dumps(meta) + "\n", private=True)
         return backup
+
+    def _make(self, folder: Path) -> None:
+        """A folder that survives a power cut, as what is put in it must."""
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fsync_dir(folder.parent)
 
     def _board(self, identity: str) -> Path:
         return self.folder / safe_name(identity)

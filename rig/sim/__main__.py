@@ -7,12 +7,13 @@ import os
 import select
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from rig.errors import RigError
+from rig.errors import RigError, UsageProblem
 from rig.sim.bench import SimBench
 from rig.sim.spec import PERSONALITIES, SimOptions, check_options
 
@@ -31,19 +32,21 @@ def sim(
     flash: Annotated[
         Path | None, typer.Option(help="Content of the boards' flash; default: our factory demo.")
     ] = None,
-    speed: Annotated[
-        float, typer.Option(help="How many times faster than real all runs.")
-    ] = 1.0,
+    speed: Annotated[float, typer.Option(help="How many times faster than real all runs.")] = 1.0,
     powered: Annotated[bool, typer.Option("--powered", help="Boards are fed as from a fixed 3.3 V supply.")] = False,
     reset_every: Annotated[
         float, typer.Option(help="Bridge CEN once nobody has been linked for so many seconds; 0: never.")
     ] = 0.0,
     supply: Annotated[str, typer.Option(help=f"Which supply: {', '.join(PERSONALITIES)}.")] = "keysight-e36312a",
-    seed: Annotated[int, typer.Option(help="Seed of all that is random.")] = 1,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of all that is random; default: other boards each time.")
+    ] = None,
     owned: Annotated[bool, typer.Option("--owned", hidden=True)] = False,
 ) -> None:
     options = SimOptions(boards, flash, speed, powered, reset_every, supply, seed)
     check_options(options)
+    if not owned:
+        _spare(bench_file)
     stop_r, stop_w = os.pipe()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os.write(stop_w, b"x"))
@@ -56,14 +59,23 @@ def sim(
             bench_file.unlink(missing_ok=True)
 
 
+def _spare(bench_file: Path) -> None:
+    """A real bench's file is not overwritten, and removed at the end, by a simulated one of that name."""
+    if bench_file.exists() and "simulated_speed" not in bench_file.read_text(errors="replace"):
+        raise UsageProblem(f"{bench_file} is there and is no simulated bench's: name another --bench-file")
+
+
 def _tell_owner(bench: SimBench, stop: int) -> None:
     """Started by another rig command: say where we are, and stay until its end of stdin closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the owner's: the outputs go off through the bench
     typer.echo(json.dumps({"bench_file": str(bench.bench_file)}))
     sys.stdout.flush()
     ready, _, _ = select.select([0, stop], [], [])
-    if 0 in ready and any(output.on for supply in bench.supplies for output in supply.outputs):
-        select.select([stop], [], [], _LINGER_S)
+    deadline = time.monotonic() + _LINGER_S
+    while stop not in ready and time.monotonic() < deadline:
+        if not any(output.on for supply in bench.supplies for output in supply.outputs):
+            break
+        ready, _, _ = select.select([stop], [], [], 0.05)
 
 
 def _tell_person(bench: SimBench) -> None:

@@ -6,7 +6,10 @@ for the operator's hands: the next board in, a board pulled out, the CEN wire br
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
+import random
 import shutil
 import socket
 import socketserver
@@ -26,6 +29,7 @@ from rig.sim.psu import PsuServer
 from rig.sim.spec import PERSONALITIES, BoardSpec, SimOptions
 
 OUTPUTS = 3  # of either simulated supply
+HANDS = ("change", "pull", "insert", "reset", "poke", "dump", "status")  # what the control socket takes
 
 
 class BoardProcess:
@@ -93,7 +97,8 @@ class SimBench:
         self.bench_file = bench_file or self.folder / "bench.toml"
         self.boards: dict[str, BoardProcess] = {}
         self.supplies: list[PsuServer] = []
-        self._units = 0
+        self._seed = random.randrange(1, 1 << 20) if options.seed is None else options.seed
+        self._units = self._seed << 3  # serial of the unit that came out of the box last
         self.ports: dict[str, dict[str, str]] = {}
         self._control: socketserver.ThreadingUnixStreamServer | None = None
 
@@ -109,13 +114,15 @@ class SimBench:
         self.stop()
 
     def _start(self) -> None:
+        if importlib.util.find_spec("unicorn") is None:
+            raise UsageProblem("a simulated board needs the extra `sim`: pip install -e '.[sim]'")
         for index in range(self.options.boards):
             slot = slot_name(index)
             flash, efuse = self.next_board(slot)
             spec = BoardSpec(
                 slot,
                 self.options.speed,
-                self.options.seed + 100 * index,
+                self._seed + 100 * index,
                 self.options.powered,
                 self.options.reset_every,
             )
@@ -130,13 +137,17 @@ class SimBench:
         boards = list(self.boards.values())
         for index in range(0, len(boards), OUTPUTS):
             supply = PsuServer(
-                self.options.supply, boards[index : index + OUTPUTS], serial=f"SIM{index // OUTPUTS + 1:05d}"
+                self.options.supply, boards[index : index + OUTPUTS], serial=self._serial(index // OUTPUTS)
             )
             supply.start()
             self.supplies.append(supply)
         (self.folder / "rig-demo_QIO.bin").write_bytes(firmware.demo_image())
         self._listen()
         write_durably(self.bench_file, self.bench_toml())
+
+    def _serial(self, index: int) -> str:
+        """No two benches' supplies share one: the rig tells instruments apart by it."""
+        return f"SIM{os.getpid()}-{index + 1}"
 
     def stop(self) -> None:
         if self._control is not None:
@@ -175,7 +186,7 @@ class SimBench:
                 f"[supply.psu{index + 1}]",
                 f'resource = "{supply.resource}"',
                 f'dialect = "{PERSONALITIES[self.options.supply]}"',
-                f'serial = "SIM{index + 1:05d}"',
+                f'serial = "{self._serial(index)}"',
                 "",
             ]
         for index, slot in enumerate(self.boards):
@@ -220,6 +231,8 @@ class SimBench:
         slot = message.pop("slot")
         if slot not in self.boards:
             return {"error": f"no slot {slot}; there are {', '.join(self.boards)}"}
+        if message["op"] not in HANDS:
+            return {"error": f"no operation {message['op']!r}; there are {', '.join(HANDS)}"}
         board = self.boards[slot]
         if message["op"] == "change":
             flash, efuse = self.next_board(slot)

@@ -103,7 +103,8 @@ class Board:
         self._op_end = until
 
     def _soc_sends(self, port: int, byte: int, at: int) -> None:
-        self._out[port].append(byte)
+        if not self._crossed:
+            self._out[port].append(byte)
 
     def _soc_loads(self, load: Load, at: int) -> None:
         if self._crossed:
@@ -202,7 +203,7 @@ class Board:
                 self._last_traffic = max(self._last_traffic, at)
             if self.rom.linked:
                 self._window_end = math.inf
-            if self.rom.baud_change:
+            if self.rom.baud_change and self._baud_at == math.inf:
                 self._baud_at = at + self.rom.baud_change[1] / 1000
         elif self.phase is Phase.RUNNING:
             self.soc.uart_receive(1, data)
@@ -233,7 +234,7 @@ class Board:
         """When step() is needed next if nothing comes in."""
         events = [self.uart1.next_event(), self.rail.next_event()]
         if self.phase is Phase.ROM:
-            events += [self._window_end, self._baud_at, self._op_end]
+            events += [self._window_end, self._baud_at, self._op_end, self.rom.gives_up_at + 0.001]
         if self.phase is Phase.RUNNING:
             events.append(max(self._wall(self.soc.next_event_ns), now + self._nap(now)))
         if self.spec.reset_every and self.phase is not Phase.OFF:
@@ -252,7 +253,10 @@ class Board:
         action: Callable[[dict[str, Any]], dict[str, Any] | None] | None = getattr(self, name, None)
         if action is None:
             return {"error": f"unknown op {message.get('op')!r}"}
-        return action(message)
+        try:
+            return action(message)
+        except (KeyError, ValueError, OSError) as problem:
+            return {"error": f"{message['op']}: {type(problem).__name__}: {problem}"}
 
     def _do_supply(self, message: dict[str, Any]) -> None:
         self.rail.set_point = SetPoint(message["on"], message["volts"], message["amps"])
@@ -264,7 +268,8 @@ class Board:
     def _do_load_flash(self, message: dict[str, Any]) -> dict[str, Any]:
         if self.rail.set_point.on:
             return {"error": "the output is on: a board is changed only with its supply off"}
-        self.rail.volts, self.rail.alive = 0.0, False
+        self.rail.volts, self.rail.alive, self.rail.load = 0.0, False, 0.0
+        self.rail.contact = True
         self.phase = Phase.OFF
         self._silence()
         self.insert(Path(message["flash"]).read_bytes(), bytes.fromhex(message["efuse"]))
@@ -289,11 +294,7 @@ class Board:
 
     def _do_poke(self, message: dict[str, Any]) -> dict[str, Any]:
         """Damage: overwrite flash bytes behind the chip's back."""
-        data = base64.b64decode(message["data"])
-        at = message["offset"]
-        self.flash.data[at : at + len(data)] = data
-        for listener in self.flash.on_change:
-            listener(at, at + len(data))
+        self.flash.overwrite(message["offset"], base64.b64decode(message["data"]))
         if "sr" in message:
             self.flash.sr = message["sr"]
         return {"ok": True}
@@ -313,7 +314,7 @@ class Board:
 def serve(board: Board, control: socket.socket) -> None:
     """The event loop: until the bench says `quit` or goes away."""
     control.setblocking(False)
-    watched = [control, board.uart1.master, board.uart2.master]
+    watched: list[socket.socket | int] = [control, board.uart1.master, board.uart2.master]
     pending = b""
     while True:
         now = time.monotonic()

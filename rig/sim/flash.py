@@ -73,6 +73,11 @@ class NorFlash:
         self._changed(start, start + size)
         return True
 
+    def overwrite(self, start: int, data: bytes) -> None:
+        """Damage from outside (a power failure, a test): `data` stands at `start`, whatever protects it."""
+        self.data[start : start + len(data)] = data
+        self._changed(start, start + len(data))
+
     def _changed(self, start: int, end: int) -> None:
         for listener in self.on_change:
             listener(start, end)

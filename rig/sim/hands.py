@@ -18,12 +18,18 @@ def hand(control: Path, slot: str, op: str, **more: Any) -> dict[str, Any]:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(control))
         connection.sendall(json.dumps({"op": op, "slot": slot, **more}).encode() + b"\n")
-        answer: dict[str, Any] = json.loads(connection.makefile("rb").readline())
-        return answer
+        line = connection.makefile("rb").readline()
+    if not line:
+        return {"error": "the simulated bench ended without an answer"}
+    answer: dict[str, Any] = json.loads(line)
+    return answer
 
 
 def main() -> int:
-    control, op, slot = sys.argv[1:4]
+    if len(sys.argv) != 4:
+        sys.stderr.write("usage: python -m rig.sim.hands CONTROL OP SLOT\n")
+        return 2
+    control, op, slot = sys.argv[1:]
     try:
         answer = hand(Path(control), slot, op)
     except OSError as problem:

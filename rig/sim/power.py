@@ -105,7 +105,7 @@ class Rail:
             reaches = target < level if self.alive else target >= level
             if not reaches and slope > 0:
                 crossing = math.inf
-        if (slope > 0 and self.volts < target) or (slope < 0 and self.volts > target and amps):
+        if (slope > 0 and self.volts < target) or (slope < 0 and self.volts > target > 0.0):
             ends.append(self._time_to(target, slope) / self.speed)
         step = min([*ends, crossing])
         return max(step, 0.0), crossing <= min(ends)
@@ -166,9 +166,19 @@ class Rail:
 
     # -- what a supply's meter shows -------------------------------------------------------------------
 
+    def _window_start(self) -> tuple[float, float, float]:
+        """(time, charge, area) where the meter's averaging began: inside a segment both grow in a straight line."""
+        first = self._history[0]
+        start = self._now - self._meter
+        if start <= first[0] or len(self._history) < 2:
+            return first
+        second = self._history[1]
+        part = (start - first[0]) / (second[0] - first[0]) if second[0] > first[0] else 1.0
+        return start, first[1] + part * (second[1] - first[1]), first[2] + part * (second[2] - first[2])
+
     def sense(self) -> tuple[float, float, str]:
         """(volts, amps, mode) as the supply reads them: averages over its meter's time. Call advance() first."""
-        start, charge, area = self._history[0]
+        start, charge, area = self._window_start()
         span = self._now - start
         point = self.set_point
         if span > 1e-9:

@@ -10,6 +10,7 @@ arrive already paced.
 
 from __future__ import annotations
 
+import math
 import random
 import struct
 import zlib
@@ -102,7 +103,7 @@ class Rom:
                 keep = self._random.getrandbits(8 * 0x100).to_bytes(0x100, "little")
                 page = old[at : at + 0x100]
                 mixed[at : at + 0x100] = bytes(a | b for a, b in zip(page, keep, strict=True))
-            self.flash.data[start : start + len(old)] = mixed
+            self.flash.overwrite(start, bytes(mixed))
         self.reset()
 
     # -- receiving -------------------------------------------------------------------------------------
@@ -123,9 +124,14 @@ class Rom:
         """A frame has begun and its rest is awaited."""
         return self._buffer.startswith(b"\x01\xe0\xfc")
 
+    @property
+    def gives_up_at(self) -> float:
+        """When a frame whose rest does not come is over (inf: none has begun)."""
+        return self._last_byte + _PARTIAL_FRAME_S if self._buffer else math.inf
+
     def tick(self, now: float) -> None:
         """Give up on a frame whose rest did not come."""
-        if self._buffer and now - self._last_byte > _PARTIAL_FRAME_S:
+        if now > self.gives_up_at:
             held, self._buffer = bytes(self._buffer), bytearray()
             self._programmed = 0
             if len(held) > 8 and held[3] == 0xFF:
@@ -321,9 +327,10 @@ class Rom:
     def _erase_block(self, address: int, size: int, seconds: float, at: float) -> float:
         start = address % len(self.flash.data) // size * size
         old = bytes(self.flash.data[start : start + size])
+        done = self._busy(at, seconds, "erase")
         if self.flash.erase(address, size):
             self._pending_erase = (start, old)
-        return self._busy(at, seconds, "erase")
+        return done
 
     def _read_sr(self, payload: bytes, at: float) -> bool:
         shift = {0x05: 0, 0x35: 8, 0x15: 16}.get(payload[0]) if len(payload) == 1 else None
@@ -350,6 +357,7 @@ class Rom:
 
     def _busy(self, at: float, seconds: float, load: str = "") -> float:
         self.busy_until = at + seconds
+        self._pending_erase = None  # one before this command is over
         if load:
             self._on_load(load, self.busy_until)
         return self.busy_until

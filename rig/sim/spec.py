@@ -31,7 +31,7 @@ class SimOptions:
     powered: bool = False
     reset_every: float = 0.0
     supply: str = "keysight-e36312a"
-    seed: int = 1
+    seed: int | None = None  # of all that is random, the units' serials too; None: another box of boards each time
 
 
 def check_options(options: SimOptions) -> None:
@@ -40,5 +40,9 @@ def check_options(options: SimOptions) -> None:
         raise UsageProblem(f"--boards takes 1 to 64, not {options.boards}")
     if not 0.01 <= options.speed <= 1000:
         raise UsageProblem(f"--speed takes 0.01 to 1000, not {options.speed:g}")
+    if options.reset_every and not 0.1 <= options.reset_every <= 86400:
+        raise UsageProblem(f"--reset-every takes 0 (never) or 0.1 to 86400 seconds, not {options.reset_every:g}")
+    if options.seed is not None and not 0 <= options.seed < 1 << 20:
+        raise UsageProblem(f"--seed takes 0 to {(1 << 20) - 1}, not {options.seed}")
     if options.supply not in PERSONALITIES:
         raise UsageProblem(f"no simulated supply {options.supply!r}; there are {', '.join(PERSONALITIES)}")

@@ -13,12 +13,15 @@ import fcntl
 import os
 import random
 import struct
+import termios
 import tty
 from collections import deque
 
 _TCGETS2 = 0x802C542A
 _TERMIOS2 = struct.Struct("4IB19s2I")
 _CHUNK = 0x100  # bytes delivered at once: a flash page, so that a page is programmed when it has arrived
+_CHUNK_S = 0.02  # and at a slow speed what fits in this: far less than the ROM waits for the rest of a frame
+_SLOWEST = 50  # baud; a terminal set to 0 is hung up, and a chip told 0 is past help
 _TOLERANCE = 0.04  # difference of bauds a UART still reads through: half a bit in ten, less the edges
 
 
@@ -28,6 +31,9 @@ class Wire:
     def __init__(self, *, speed: float = 1.0, seed: int = 0) -> None:
         self.master, self._slave = os.openpty()
         tty.setraw(self._slave)
+        attributes = termios.tcgetattr(self._slave)
+        attributes[4] = attributes[5] = termios.B115200  # else the first bytes of a host come with a change of speed
+        termios.tcsetattr(self._slave, termios.TCSANOW, attributes)
         os.set_blocking(self.master, False)
         self.path = os.ttyname(self._slave)
         self.speed = speed
@@ -45,10 +51,10 @@ class Wire:
 
     def _read_baud(self) -> int:
         raw = fcntl.ioctl(self.master, _TCGETS2, bytes(_TERMIOS2.size))
-        return int(_TERMIOS2.unpack(raw)[-1])
+        return max(_SLOWEST, int(_TERMIOS2.unpack(raw)[-1]))
 
     def byte_time(self, baud: int) -> float:
-        return 10 / (baud * self.speed)
+        return 10 / (max(baud, _SLOWEST) * self.speed)
 
     def fits(self, baud: int, other: int) -> bool:
         return abs(baud - other) <= _TOLERANCE * other
@@ -67,10 +73,12 @@ class Wire:
             data = b""
         if data:
             baud = self._host_baud
+            byte = self.byte_time(baud)
+            size = max(1, min(_CHUNK, int(_CHUNK_S / byte)))
             start = max(now, self._incoming_free)
-            for at in range(0, len(data), _CHUNK):
-                piece = data[at : at + _CHUNK]
-                start += len(piece) * self.byte_time(baud)
+            for at in range(0, len(data), size):
+                piece = data[at : at + size]
+                start += len(piece) * byte
                 self._incoming.append((start, piece, baud))
             self._incoming_free = start
         self._host_baud = self._read_baud()
@@ -84,7 +92,7 @@ class Wire:
         return pieces
 
     def _noise(self, data: bytes, baud: int, other: int) -> bytes:
-        return self._random.randbytes(max(1, round(len(data) * other / baud)))
+        return self._random.randbytes(max(1, round(len(data) * other / max(baud, _SLOWEST))))
 
     # -- chip to host ----------------------------------------------------------------------------------
 
@@ -112,8 +120,9 @@ class Wire:
         self._write(data, chip_baud)
 
     def _write(self, data: bytes, baud: int) -> None:
-        if not self.fits(baud, self._read_baud()):
-            data = self._noise(data, baud, self._host_baud)
+        host = self._read_baud()
+        if not self.fits(baud, host):
+            data = self._noise(data, baud, host)
         try:
             done = os.write(self.master, data)
         except (BlockingIOError, OSError):

@@ -5,7 +5,8 @@ It waits on a pipe whose other end only the service holds, so it notices any dea
 outlive the service only for as long as the switching off takes. It inherits the service's locks: nobody else
 opens the instrument before it is done.
 
-Messages, one JSON object a line: `start` (how to reach the instrument), `on` N, `off` N, `bye`.
+It is started with how to reach the instrument and what is on; then come messages, one JSON object a line: `on` N,
+`off` N, `bye`.
 """
 
 from __future__ import annotations
@@ -68,17 +69,15 @@ class Guardian:
         return True
 
     def _start(self) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "rig.supply.guardian"],
+        state = {"start": self._how, "on": sorted(self._on)}  # as an argument: known even if we die this instant
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "rig.supply.guardian", json.dumps(state)],
             stdin=subprocess.PIPE,
             pass_fds=self._lock_fds,
             start_new_session=True,
+            preexec_fn=_ignore_signals,  # from its first moment; the service has one thread, so this is safe
         )
-        self._process = process
-        self._send({"start": self._how})
-        for channel in self._on:
-            self._send({"on": channel})
-        return process
+        return self._process
 
     def _tell(self, message: dict[str, Any]) -> None:
         try:
@@ -97,20 +96,35 @@ class Guardian:
                 self._process.stdin.close()
 
 
+def _ignore_signals() -> None:
+    """It ends with its service, not before, whatever is sent to all at the end of a session."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _load() -> None:
+    """Load what a rescue needs, while there is time."""
+    import rig.supply.driver  # noqa: F401
+    from rig.supply.visa import preload
+
+    preload()
+
+
 def _watch() -> tuple[dict[str, Any], set[int]] | None:
     """Follow the service; None when it said goodbye, else how to reach the instrument and what is on."""
-    how: dict[str, Any] = {}
-    on: set[int] = set()
+    state = json.loads(sys.argv[1])
+    how: dict[str, Any] = state["start"]
+    on: set[int] = set(state["on"])
+    if on:
+        _load()
     for raw in sys.stdin.buffer:
         try:
             message = json.loads(raw)
         except ValueError:
             break  # torn by the service's death
-        if "start" in message:
-            how = message["start"]
-        elif "on" in message:
+        if "on" in message:
             on.add(message["on"])
-            import rig.supply.instrument  # noqa: F401  # heavy: loaded while there is time
+            _load()
         elif "off" in message:
             on.discard(message["off"])
         elif "bye" in message:
@@ -124,7 +138,7 @@ def rescue(how: dict[str, Any], channels: set[int]) -> bool:
     from rig.supply.driver import VisaChannel
     from rig.supply.instrument import Supply
 
-    left = set(channels)
+    left, said = set(channels), ""
     deadline = time.monotonic() + RESCUE_S
     while True:
         try:
@@ -142,10 +156,12 @@ def rescue(how: dict[str, Any], channels: set[int]) -> bool:
             finally:
                 supply.close()
         except RigError as bad:
-            _say(f"not yet: {bad}")
+            if str(bad) != said:
+                said = str(bad)
+                _say(f"not yet: {bad}")
         if not left or time.monotonic() > deadline:
             break
-        time.sleep(0.1)
+        time.sleep(0.2)
     if left:
         _say(f"COULD NOT SWITCH OFF channel {', '.join(map(str, sorted(left)))} of {how['resource']}: do it by hand")
     return not left
@@ -158,8 +174,6 @@ def _say(text: str) -> None:
 
 
 def main() -> int:
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # it ends with its service, not before
     found = _watch()
     if found is None:
         return 0

@@ -45,6 +45,15 @@ def _manager(library: str) -> Any:
         raise UsageProblem(f"The VISA library {library!r} cannot be loaded ({bad}).") from bad
 
 
+def preload() -> None:
+    """Load the VISA library now, so that the first session opens at once. Raises UsageProblem."""
+    _manager(_library())
+
+
+def _library() -> str:
+    return os.environ.get("PYVISA_LIBRARY") or "@py"
+
+
 class Link:
     """One VISA session, opened on first use and again after it broke. Thread-safe.
 
@@ -130,7 +139,7 @@ class Link:
             return idn
 
     def _visa_open(self) -> Any:
-        manager = _manager(os.environ.get("PYVISA_LIBRARY") or "@py")
+        manager = _manager(_library())
         try:
             return manager.open_resource(self.resource, open_timeout=int(OPEN_TIMEOUT_S * 1000))
         except VisaIOError as bad:

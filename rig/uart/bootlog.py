@@ -32,10 +32,12 @@ _CHUNK = 4096
 
 @dataclass(frozen=True)
 class LogLine:
-    """A line, without its end. `mono_ns`: when its first byte came in. Bytes that are no text are \\x escapes."""
+    """A line, without its end. `mono_ns`: when its first byte came in; `read_ns`: when that byte was read, a little
+    later. Bytes that are no text are \\x escapes."""
 
     mono_ns: int
     text: str
+    read_ns: int = field(default=0, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ other raw SPI operation and erase-all never pass: no backup undoes them.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rig.chip.frames import ERASE_SIZES, SECTOR, Header, Long, Short
@@ -67,8 +67,9 @@ class Guard:
 
         Call it only after the backup's event is durable in the journal.
         """
-        self._ranges = tuple(
-            (start // SECTOR * SECTOR, -(-(start + length) // SECTOR) * SECTOR) for start, length in ranges
+        self._ranges = _merged(
+            (start // SECTOR * SECTOR, min(-(-(start + length) // SECTOR) * SECTOR, self._flash_size))
+            for start, length in ranges
         )
 
     def forbid_writes(self) -> None:
@@ -133,7 +134,18 @@ class Guard:
                 return f"an erase size no flash has ({header.head[0]:02x})"
             address = address // size * size
         else:
-            size = {Long.WRITE_4K: SECTOR, Long.ERASE_4K: SECTOR}.get(Long(header.code), 0x100)
+            size = header.size - 12 if header.code in (Long.WRITE_4K, Long.WRITE_256) else SECTOR
         if any(start <= address and address + size <= end for start, end in self._ranges):
             return None
         return "outside the ranges planned for this board"
+
+
+def _merged(spans: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """(start, end) spans in order, those that touch made one: an erase may cross from one piece into the next."""
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
+        else:
+            merged.append((start, end))
+    return tuple(merged)

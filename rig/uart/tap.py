@@ -9,6 +9,7 @@ board so that it never resets.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -35,6 +36,8 @@ _TERMIOS2 = struct.Struct("4IB19s2I")
 _IDLE_S = 0.05
 _BAUD_WATCH_S = 0.3  # how long after a SetBaud the flasher's own change of speed is looked for
 _GAP_S = 0.25  # a frame whose rest does not come in this time is over
+_LOST: tuple[type[Exception], ...] = (OSError, termios.error)  # what a port that vanished raises
+_MOST_HELD = 0x10000  # bytes kept for a flasher that does not read; more is a running firmware's chatter
 
 
 @dataclass
@@ -70,13 +73,27 @@ class Tap:
         self._on_refusal = on_refusal
         self._port = open_port(port_path, LINK_BAUD)
         self.port_path = port_path
+        self._baud = LINK_BAUD  # what the flasher has set
+        try:
+            self._port.fileno()
+        except OSError:
+            self._port.close()
+            raise BenchBlocked(
+                "port-lost", f"the flash port {port_path} cannot be watched: name a serial device or socket://"
+            ) from None
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)
+        attributes = termios.tcgetattr(self._slave)
+        attributes[4] = attributes[5] = termios.B115200
+        termios.tcsetattr(self._slave, termios.TCSANOW, attributes)
         os.set_blocking(self._master, False)
         self.path = os.ttyname(self._slave)
         self._wake_r, self._wake_w = os.pipe()
         self._scanner = RequestScanner(self._header, self._end)
+        self._lock = threading.RLock()  # the thread's turn, or a change of what it does
         self._armed = False
+        self._held = False
+        self._closing = False
         self._watch_baud = 0.0
         self._last_byte = 0.0
         self._to_host = bytearray()
@@ -91,6 +108,7 @@ class Tap:
         self.close()
 
     def close(self) -> None:
+        self._closing = True
         os.write(self._wake_w, b"x")
         if self._thread.is_alive():
             self._thread.join()
@@ -102,27 +120,32 @@ class Tap:
 
     def arm(self) -> None:
         """The board is off and discharged: hold TX low; the next link check switches it on."""
-        termios.tcflush(self._slave, termios.TCIOFLUSH)
-        self._to_host.clear()
-        self._scanner.reset()
-        self._break(True)
-        self._port.reset_input_buffer()
-        self._armed = True
+        with self._lock:
+            termios.tcflush(self._slave, termios.TCIOFLUSH)
+            self._to_host.clear()
+            self._scanner.reset()
+            self._break(True)
+            self._drop_input()
+            self._armed, self._held = True, False
 
     def disarm(self) -> None:
         """Someone else switches the board on (a boot, not a link): release TX, pass bytes as they come."""
-        self._armed = False
-        self._break(False)
+        with self._lock:
+            self._armed = self._held = False
+            self._break(False)
 
     def hold(self) -> None:
-        """The board is going off: TX low, and no link check switches it on."""
-        self._armed = False
-        self._break(True)
+        """The board is going off: TX low, nothing passes, and no link check switches it on."""
+        with self._lock:
+            self._armed, self._held = False, True
+            self._break(True)
 
     def check(self) -> None:
         """Raise what went wrong in the tap's thread (a lost port, a supply that failed to switch on)."""
         if self.error is not None:
             raise self.error
+        if self._thread.ident is not None and not self._thread.is_alive() and not self._closing:
+            raise BenchBlocked("crashed", "the thread between flasher and board died; its traceback is on stderr")
 
     def save_trace(self, path: Path) -> None:
         """Every command so far, one JSON object a line."""
@@ -135,21 +158,24 @@ class Tap:
     def _run(self) -> None:
         try:
             while True:
-                ready, _, _ = select.select([self._master, self._port.fileno(), self._wake_r], [], [], self._wait())
+                board = self._port.fileno()
+                waiting = [self._master] if self._to_host else []
+                ready, _, _ = select.select([self._master, board, self._wake_r], waiting, [], self._wait())
                 if self._wake_r in ready:
                     return
-                self._follow_baud()
-                if self._master in ready:
-                    self._from_host()
-                if self._port.fileno() in ready:
-                    self._from_board()
-                self._push()
-        except (OSError, serial.SerialException) as problem:
-            self.error = BenchBlocked("port-lost", f"the flash port {self.port_path} went away: {problem}")
+                with self._lock:
+                    if self._armed:  # a flasher that opens its port sets the speed, then asks for a link
+                        self._follow_baud()
+                    if self._master in ready:
+                        self._from_host()
+                    self._follow_baud()
+                    if board in ready:
+                        self._from_board()
+                    self._push()
+        except _LOST as problem:
+            self.error = self._lost(problem)
 
     def _wait(self) -> float:
-        if self._to_host:
-            return 0.001
         return 0.001 if time.monotonic() < self._watch_baud else _IDLE_S
 
     def _from_host(self) -> None:
@@ -162,11 +188,14 @@ class Tap:
             self._scanner.reset()
         self._last_byte = now
         passed = self._scanner.feed(data)
-        if passed and not self._armed:
+        if passed and not (self._armed or self._held):
             self._port.write(passed)
 
     def _from_board(self) -> None:
-        data = os.read(self._port.fileno(), 0x4000)
+        try:
+            data = os.read(self._port.fileno(), 0x4000)
+        except BlockingIOError:  # dropped by arm() since select
+            return
         if not data:
             raise serial.SerialException("end of file")
         now = time.monotonic_ns()
@@ -175,8 +204,9 @@ class Tap:
             last.reply_ns = last.reply_ns or now
             last.reply_end_ns = now
             last.reply_size += len(data)
-        if not self._armed:
+        if not (self._armed or self._held):
             self._to_host += data
+            del self._to_host[:-_MOST_HELD]
 
     def _push(self) -> None:
         """To the flasher what its side takes; the rest waits."""
@@ -194,11 +224,17 @@ class Tap:
         self._record(command)
         if refusal is not None:
             command.refused = refusal.rule
-            self._on_refusal(refusal)
+            self._tell(refusal)
             return False
         if self._armed and not header.long and header.code == Short.LINK_CHECK:
             self._link_seen()
         return True
+
+    def _tell(self, refusal: Refusal) -> None:
+        try:
+            self._on_refusal(refusal)
+        except (RigError, OSError) as problem:  # the journal refused: not the port's fault
+            self.error = problem if isinstance(problem, RigError) else BenchBlocked("crashed", str(problem))
 
     def _record(self, command: Command) -> None:
         """Link checks come by the hundred: only the last of a row is kept."""
@@ -228,14 +264,32 @@ class Tap:
             self.error = problem
 
     def _follow_baud(self) -> None:
-        """The flasher changes its own speed half-way through the chip's delay: the board's port goes with it."""
+        """The flasher changes its own speed half-way through the chip's delay: the board's port goes with it.
+
+        Called after what the flasher wrote was passed on: it waits for the chip's answer at the new speed before
+        it sends more, so bytes found together with a change were written before it.
+        """
         raw = fcntl.ioctl(self._slave, _TCGETS2, bytes(_TERMIOS2.size))
         baud = int(_TERMIOS2.unpack(raw)[-1])
-        if baud and baud != self._port.baudrate:
+        if not baud or baud == self._baud:
+            return
+        self._baud = baud
+        self._port.flush()
+        # a speed the adaptor cannot do: the chip's answer will not be heard, and the flasher falls back
+        with contextlib.suppress(ValueError):
             self._port.baudrate = baud
+
+    def _drop_input(self) -> None:
+        try:
+            self._port.reset_input_buffer()
+        except _LOST as problem:
+            self.error = self._lost(problem)
 
     def _break(self, on: bool) -> None:
         try:
             self._port.break_condition = on
-        except (OSError, serial.SerialException) as problem:
-            self.error = BenchBlocked("port-lost", f"the flash port {self.port_path} went away: {problem}")
+        except _LOST as problem:
+            self.error = self._lost(problem)
+
+    def _lost(self, problem: Exception) -> BenchBlocked:
+        return BenchBlocked("port-lost", f"the flash port {self.port_path} went away: {problem}")

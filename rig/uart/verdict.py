@@ -60,7 +60,7 @@ class Verdict:
             BootKind.SILENT: "log-silent",
             BootKind.BOOTLOADER_ONLY: "bootloader-only",
             BootKind.BOOT_LOOP: "boot-loop",
-            BootKind.CRASHED: "boot-loop",
+            BootKind.CRASHED: "not-complete",
         }[self.kind]
 
 

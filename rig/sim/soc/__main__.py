@@ -75,7 +75,9 @@ def show(image: bytes, efuse: bytes, seconds: float, log: _Log) -> None:
             return
         soc.run(end)
         if soc.now_ns < end and soc.is_dead:
-            log.note(f"dead: {soc.last_fault} again and again, and no watchdog to end it", soc.now_ns)
+            fault = soc.last_fault
+            how = f"{fault.kind} at {fault.pc:#x} again and again" if fault else "it stands still with interrupts off"
+            log.note(f"dead: {how}, and no watchdog to end it", soc.now_ns)
             return
         resets += 1
         if resets > _RESETS and not soc.running:

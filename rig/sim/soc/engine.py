@@ -27,8 +27,8 @@ except (ImportError, AttributeError):
 
 EngineError: Any = _UNICORN.UcError
 
-Load = Callable[[int, int], int]  # (offset, size) -> value
-Store = Callable[[int, int, int], None]  # (offset, size, value)
+OnLoad = Callable[[int, int], int]  # (offset, size) -> value
+OnStore = Callable[[int, int, int], None]  # (offset, size, value)
 
 
 class Engine:
@@ -69,7 +69,7 @@ class Engine:
             error, self._error = self._error, None
             raise error
 
-    def map_io(self, base: int, size: int, load: Load, store: Store) -> None:
+    def map_io(self, base: int, size: int, load: OnLoad, store: OnStore) -> None:
         """Call `load` and `store` for accesses to [base, base + size)."""
         if not self._direct:
             self.uc.mmio_map(

@@ -1,0 +1,108 @@
+"""A simulated bench started as a person would, for tests that stop, kill and damage things around it."""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rig.bench.bench import read_bench
+from rig.sim.hands import hand
+
+ROOT = Path(__file__).resolve().parents[1]
+RIG = [sys.executable, "-m", "rig.cli"]
+
+
+class SimProcess:
+    """`python -m rig.sim` with its bench file in `folder`; `options` are its command-line options."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.bench_file = folder / "b.toml"
+        self._log = (folder / "sim.log").open("w+")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "rig.sim", "--bench-file", str(self.bench_file), "--seed", "1", *options],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+        )
+        wait_until(lambda: self.bench_file.exists() or self.process.poll() is not None, 20, "the simulated bench")
+        assert self.process.poll() is None, self.log()
+        slot = next(iter(read_bench(self.bench_file).slots.values()))
+        self.control = Path(slot.table.flash_port).parent / "control"
+
+    def log(self) -> str:
+        self._log.seek(0)
+        return self._log.read()
+
+    def hand(self, op: str, slot: str = "A", **more: Any) -> dict[str, Any]:
+        answer = hand(self.control, slot, op, **more)
+        assert "error" not in answer, answer
+        return answer
+
+    def status(self, slot: str = "A") -> dict[str, Any]:
+        return self.hand("status", slot)
+
+    def poke(self, offset: int, data: bytes, slot: str = "A") -> None:
+        self.hand("poke", slot, offset=offset, data=base64.b64encode(data).decode())
+
+    def dump(self, folder: Path, slot: str = "A") -> bytes:
+        path = folder / f"{slot}.dump"
+        self.hand("dump", slot, path=str(path))
+        return path.read_bytes()
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(10)
+        self._log.close()
+
+    def __enter__(self) -> SimProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> float:
+    """Seconds it took until `condition`; fails after `seconds`."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds, f"{what}: not within {seconds:g} s"
+        time.sleep(0.01)
+    return time.monotonic() - began
+
+
+def rig(*words: str | Path, cwd: Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """Run a rig command to its end, nobody at the terminal."""
+    return subprocess.run(
+        [*RIG, *map(str, words)],
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+    )
+
+
+def start_rig(*words: str | Path, cwd: Path) -> subprocess.Popen[str]:
+    """Start a rig command and leave it running."""
+    return subprocess.Popen(
+        [*RIG, *map(str, words)],
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+    )

@@ -1,0 +1,244 @@
+"""What goes wrong on a table, made to happen: the right outcome, code and exit, and the supply off afterwards."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rig.bench.bench import read_bench
+from rig.bench.slot import use_slot
+from rig.chip.client import RomClient
+from rig.chip.frames import Request, Short
+from rig.chip.ids import SCTRL_EFUSE_CTRL
+from rig.errors import BenchBlocked
+from rig.flashers.native import NativeFlasher
+from rig.records import events
+from rig.records.events import Outcome
+from tests.sim_process import SimProcess, rig, start_rig, wait_until
+from tests.test_convert import of_kind, run_of
+
+pytest.importorskip("unicorn")
+OFF_WITHIN_S = 2.0
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[SimProcess]:
+    with SimProcess(tmp_path, "--speed", "20") as process:
+        yield process
+
+
+@pytest.fixture
+def slow_bench(tmp_path: Path) -> Iterator[SimProcess]:
+    """Slow enough to catch a unit in the middle of something."""
+    with SimProcess(tmp_path, "--speed", "4") as process:
+        yield process
+
+
+def the_end(folder: Path) -> events.UnitEnded:
+    _, found = run_of(folder)
+    (ended,) = of_kind(found, events.UnitEnded)
+    return ended
+
+
+def wait_for_journal(folder: Path, text: str, seconds: float = 60) -> None:
+    def there() -> bool:
+        return any(text in path.read_text() for path in folder.glob("runs/*/journal.jsonl"))
+
+    wait_until(there, seconds, f"{text!r} in the journal")
+
+
+# -- the supply and the board --------------------------------------------------------------------------------
+
+
+def test_a_weak_supply_blocks_and_the_log_shows_the_loop(bench: SimProcess, tmp_path: Path) -> None:
+    done = rig("convert", "--bench", bench.bench_file, "--current-limit", "0.1", cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    ended = the_end(tmp_path)
+    assert (ended.outcome, ended.code) == (Outcome.BLOCKED, "weak-supply")
+    assert ended.supply_off_confirmed
+    run, _ = run_of(tmp_path)
+    assert (run.unit_dir("1", 1) / "boot.log").read_text().count("rig-boot") >= 3
+    assert not bench.status()["on"]
+
+
+def test_an_empty_slot_is_the_benchs_fault(bench: SimProcess, tmp_path: Path) -> None:
+    bench.hand("pull")
+    done = rig("convert", "--bench", bench.bench_file, cwd=tmp_path)
+    assert done.returncode == 3
+    assert the_end(tmp_path).code == "no-current"
+    assert not bench.status()["on"]
+
+
+def test_a_board_that_never_links_is_a_failed_board(bench: SimProcess, tmp_path: Path) -> None:
+    """A sane ROM current and no answer: here the wire leads to another board's port."""
+    with SimProcess(tmp_path_of(tmp_path, "other"), "--speed", "20") as other:
+        port = read_bench(other.bench_file).slot("A").table.flash_port
+        text = bench.bench_file.read_text()
+        mine = read_bench(bench.bench_file).slot("A").table.flash_port
+        crossed = tmp_path / "crossed.toml"
+        crossed.write_text(text.replace(mine, port))
+        done = rig("convert", "--bench", crossed, cwd=tmp_path)
+    assert done.returncode == 1
+    ended = the_end(tmp_path)
+    assert (ended.outcome, ended.code) == (Outcome.FAIL, "no-link")
+    assert not bench.status()["on"]
+
+
+def test_a_silent_log_port(bench: SimProcess, tmp_path: Path) -> None:
+    """TX2 not wired: the log port leads elsewhere."""
+    with SimProcess(tmp_path_of(tmp_path, "other"), "--speed", "20") as other:
+        port = read_bench(other.bench_file).slot("A").table.log_port or ""
+        mine = read_bench(bench.bench_file).slot("A").table.log_port or ""
+        crossed = tmp_path / "crossed.toml"
+        crossed.write_text(bench.bench_file.read_text().replace(mine, port))
+        done = rig("convert", "--bench", crossed, cwd=tmp_path)
+    assert done.returncode == 1
+    assert the_end(tmp_path).code == "log-silent"
+    assert not bench.status()["on"]
+
+
+def test_an_erased_bootloader_is_named_and_mended(bench: SimProcess, tmp_path: Path) -> None:
+    bench.poke(0, b"\xff" * 0x11000)
+    log = rig("log", "--bench", bench.bench_file, "--seconds", "10", cwd=tmp_path)
+    assert log.returncode == 1
+    assert "Verdict: silent" in log.stdout
+    done = rig("convert", "--bench", bench.bench_file, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr  # the ROM links whatever is in flash
+    assert the_end(tmp_path).outcome.good
+
+
+def test_a_unit_pulled_in_the_middle_of_flashing(slow_bench: SimProcess, tmp_path: Path) -> None:
+    process = start_rig("convert", "--bench", slow_bench.bench_file, cwd=tmp_path)
+    wait_for_journal(tmp_path, '"write-begun"')
+    slow_bench.hand("pull")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 3, output
+    ended = the_end(tmp_path)
+    assert (ended.outcome, ended.code) == (Outcome.BLOCKED, "no-current")
+    assert not slow_bench.status()["on"]
+
+
+# -- processes that are stopped or die -----------------------------------------------------------------------
+
+
+def unit_pid(parent: int) -> int:
+    """The process of the unit under way."""
+    found = subprocess.run(
+        ["pgrep", "-f", "-P", str(parent), "test_conversion"], capture_output=True, text=True, check=True
+    )
+    return int(found.stdout.split()[0])
+
+
+@pytest.mark.parametrize("who", ["station", "unit"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)
+def test_the_supply_is_off_within_two_seconds(
+    who: str, number: signal.Signals, slow_bench: SimProcess, tmp_path: Path
+) -> None:
+    process = start_rig("convert", "--bench", slow_bench.bench_file, cwd=tmp_path)
+    wait_for_journal(tmp_path, '"phase":"backup"')
+    assert slow_bench.status()["on"]
+    os.kill(process.pid if who == "station" else unit_pid(process.pid), number)
+    wait_until(lambda: not slow_bench.status()["on"], OFF_WITHIN_S, "the output going off")
+    process.communicate(timeout=60)
+    if number is signal.SIGKILL and who == "station":
+        assert process.returncode == -signal.SIGKILL
+        return
+    assert process.returncode == (3 if number is signal.SIGKILL else 130)
+    ended = the_end(tmp_path)
+    assert ended.outcome is (Outcome.BLOCKED if number is signal.SIGKILL else Outcome.ABORTED)
+    if number is signal.SIGKILL:
+        assert ended.code == "crashed"
+
+
+def test_a_unit_killed_while_it_is_written_is_unverified(slow_bench: SimProcess, tmp_path: Path) -> None:
+    process = start_rig("convert", "--bench", slow_bench.bench_file, cwd=tmp_path)
+    wait_for_journal(tmp_path, '"write-begun"')
+    os.kill(unit_pid(process.pid), signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert process.returncode == 1
+    ended = the_end(tmp_path)
+    assert (ended.outcome, ended.code) == (Outcome.UNVERIFIED, "half-written")
+    assert ended.supply_off_confirmed
+
+
+# -- the guard -----------------------------------------------------------------------------------------------
+
+
+def test_an_erase_before_the_backup_is_stopped_on_the_wire(bench: SimProcess, tmp_path: Path) -> None:
+    before = bench.dump(tmp_path)
+    slot = read_bench(bench.bench_file).slot("A")
+    flasher = NativeFlasher()
+    with use_slot(slot) as used:
+        with pytest.raises(BenchBlocked, match="before this board's backup") as stopped:
+            flasher.erase(used.link, 0x12000, 0x1000)
+        flasher.close()
+    assert stopped.value.code == "guard-stopped"
+    assert bench.dump(tmp_path) == before
+    assert not bench.status()["on"]
+
+
+def test_an_efuse_write_is_stopped_on_the_wire(bench: SimProcess, tmp_path: Path) -> None:
+    before = bench.hand("dump", path=str(tmp_path / "x"))["efuse"]
+    slot = read_bench(bench.bench_file).slot("A")
+
+    class Rogue(NativeFlasher):
+        def burn(self, rom: RomClient) -> None:
+            value = 1 | 2 | 5 << 8 | 0xFF << 16  # start, direction write, byte 5, all ones
+            payload = SCTRL_EFUSE_CTRL.to_bytes(4, "little") + value.to_bytes(4, "little")
+            rom._ask(Request(Short.WRITE_REG, payload), lambda reply: True, timeout_s=0.2)
+
+    flasher = Rogue()
+    with use_slot(slot) as used:
+        used.guard.allow_writes([(0, 0x200000)])  # not even with a backup
+        flasher.identify(used.link)
+        assert flasher._rom is not None
+        with pytest.raises(Exception, match="no reply"):
+            flasher.burn(flasher._rom)
+        with pytest.raises(BenchBlocked, match="efuse write never passes"):
+            used.link.check()
+        flasher.close()
+    assert bench.hand("dump", path=str(tmp_path / "x"))["efuse"] == before
+
+
+# -- another run of the same suite ---------------------------------------------------------------------------
+
+
+def test_pytest_runs_the_suite_on_a_bench_started_by_hand(bench: SimProcess, tmp_path: Path) -> None:
+    import sys
+
+    from tests.sim_process import ROOT
+
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml")),
+            *(str(ROOT / "tests_hil" / "test_conversion.py"), "--bench", str(bench.bench_file), "--slot", "A"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert the_end(tmp_path).outcome.good
+
+
+def test_one_user_a_slot(slow_bench: SimProcess, tmp_path: Path) -> None:
+    process = start_rig("convert", "--bench", slow_bench.bench_file, cwd=tmp_path)
+    wait_for_journal(tmp_path, '"phase":"backup"')
+    second = rig("flash", "info", "--bench", slow_bench.bench_file, cwd=tmp_path)
+    assert second.returncode == 2
+    assert "in use" in second.stderr
+    process.terminate()
+    process.communicate(timeout=60)
+
+
+def tmp_path_of(tmp_path: Path, name: str) -> Path:
+    folder = tmp_path / name
+    folder.mkdir()
+    return folder
