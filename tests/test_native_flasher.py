@@ -49,11 +49,11 @@ class Table:
 
 
 @contextmanager
-def a_table(content: bytes = NOISE, *, sr: int = 0, baud: int = 921600, worst_baud: int = 4_000_000) -> Iterator[Table]:
+def a_table(content: bytes = NOISE, *, sr: int = 0, worst_baud: int = 4_000_000) -> Iterator[Table]:
     with ChipOnWire(NorFlash(content, sr=sr), worst_baud=worst_baud) as chip:
         flasher = NativeFlasher()
         try:
-            yield Table(chip, DirectLink(chip, baud), flasher)
+            yield Table(chip, DirectLink(chip), flasher)
         finally:
             flasher.close()
 
@@ -259,7 +259,7 @@ def test_a_silent_board_never_links(table: Table, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_board_that_falls_silent_blames_the_bench(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rig.chip.client._REPLY_S", 0.05)
+    monkeypatch.setattr("rig.chip.client._RETRIES", 0)
     table.flasher.identify(table.link)
     table.chip.switch(False)
     with pytest.raises(BenchBlocked) as caught:
