@@ -45,8 +45,11 @@ def the_end(folder: Path) -> events.UnitEnded:
     return ended
 
 
-def wait_for_journal(folder: Path, text: str, seconds: float = 60) -> None:
+def wait_for_journal(process: subprocess.Popen[str], folder: Path, text: str, seconds: float = 60) -> None:
+    """Until the run under way has `text` on record."""
+
     def there() -> bool:
+        assert process.poll() is None, process.communicate()[0]
         return any(text in path.read_text() for path in folder.glob("runs/*/journal.jsonl"))
 
     wait_until(there, seconds, f"{text!r} in the journal")
@@ -114,7 +117,7 @@ def test_an_erased_bootloader_is_named_and_mended(bench: SimProcess, tmp_path: P
 
 def test_a_unit_pulled_in_the_middle_of_flashing(slow_bench: SimProcess, tmp_path: Path) -> None:
     process = start_rig("convert", "--bench", slow_bench.bench_file, cwd=tmp_path)
-    wait_for_journal(tmp_path, '"write-begun"')
+    wait_for_journal(process, tmp_path, '"write-begun"')
     slow_bench.hand("pull")
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 3, output
@@ -134,19 +137,27 @@ def unit_pid(parent: int) -> int:
     return int(found.stdout.split()[0])
 
 
+def still_running(text: str) -> bool:
+    """Whether a unit's process with `text` on its command line is there."""
+    return (
+        subprocess.run(["pgrep", "-f", f"test_conversion.*{text}"], capture_output=True, check=False).returncode == 0
+    )
+
+
 @pytest.mark.parametrize("who", ["station", "unit"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)
 def test_the_supply_is_off_within_two_seconds(
     who: str, number: signal.Signals, slow_bench: SimProcess, tmp_path: Path
 ) -> None:
     process = start_rig("convert", "--bench", slow_bench.bench_file, cwd=tmp_path)
-    wait_for_journal(tmp_path, '"phase":"backup"')
+    wait_for_journal(process, tmp_path, '"phase":"backup"')
     assert slow_bench.status()["on"]
     os.kill(process.pid if who == "station" else unit_pid(process.pid), number)
     wait_until(lambda: not slow_bench.status()["on"], OFF_WITHIN_S, "the output going off")
     process.communicate(timeout=60)
     if number is signal.SIGKILL and who == "station":
         assert process.returncode == -signal.SIGKILL
+        wait_until(lambda: not still_running(str(slow_bench.bench_file)), 10, "the orphaned unit ending")
         return
     assert process.returncode == (3 if number is signal.SIGKILL else 130)
     ended = the_end(tmp_path)
@@ -157,7 +168,7 @@ def test_the_supply_is_off_within_two_seconds(
 
 def test_a_unit_killed_while_it_is_written_is_unverified(slow_bench: SimProcess, tmp_path: Path) -> None:
     process = start_rig("convert", "--bench", slow_bench.bench_file, cwd=tmp_path)
-    wait_for_journal(tmp_path, '"write-begun"')
+    wait_for_journal(process, tmp_path, '"write-begun"')
     os.kill(unit_pid(process.pid), signal.SIGKILL)
     process.communicate(timeout=60)
     assert process.returncode == 1
@@ -230,7 +241,7 @@ def test_pytest_runs_the_suite_on_a_bench_started_by_hand(bench: SimProcess, tmp
 
 def test_one_user_a_slot(slow_bench: SimProcess, tmp_path: Path) -> None:
     process = start_rig("convert", "--bench", slow_bench.bench_file, cwd=tmp_path)
-    wait_for_journal(tmp_path, '"phase":"backup"')
+    wait_for_journal(process, tmp_path, '"phase":"backup"')
     second = rig("flash", "info", "--bench", slow_bench.bench_file, cwd=tmp_path)
     assert second.returncode == 2
     assert "in use" in second.stderr

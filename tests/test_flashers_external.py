@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -49,6 +50,9 @@ def main():
         print("nobody answers")
         sys.exit(1)
     print("linked to a chip")
+    if mode == "late":
+        print("nobody answers")
+        sys.exit(1)
     if mode == "unsaid":
         sys.exit(0)
     if operation == "info":
@@ -324,6 +328,16 @@ def test_two_do_not_install_at_once(quick_venv):
     assert made[0] == made[1]
 
 
+def test_pins_make_an_environment_of_their_own(quick_venv, installed, tmp_path):
+    (tmp_path / "rigfake.toml").write_text(PROFILE)
+    pinned = load_flasher("rigfake==1.0,rigfake==1.0", folders=[tmp_path])
+    assert isinstance(pinned, ExternalFlasher)
+    assert pinned.name == "rigfake==1.0,rigfake==1.0"
+    assert pinned.environment.folder.name.startswith("rigfake-1.0-")
+    stamp = json.loads((pinned.environment.folder / "rig-installed.json").read_text())
+    assert stamp["requirements"] == ["rigfake==1.0", "rigfake==1.0"]
+
+
 def test_an_unknown_release_is_one_sentence_and_leaves_nothing(quick_venv):
     with pytest.raises(UsageProblem, match=r"^the package index has no rigfake 1\.1; there is 1\.0, 1\.2$"):
         provide("rigfake", "1.1")
@@ -486,6 +500,9 @@ def test_a_tool_that_never_linked(fake, link):
     with pytest.raises(UnitFailed, match="never answered") as failure:
         fake("nolink").identify(link)
     assert failure.value.code == "no-link"
+    with pytest.raises(UnitFailed, match="exit code 1") as failure:
+        fake("late").identify(link)  # it did answer, once
+    assert failure.value.code == "flasher-failed"
 
 
 @pytest.mark.parametrize(("mode", "sentence"), [("silent", "hung: it printed nothing"), ("chatty", "was not done")])
@@ -514,11 +531,12 @@ def test_what_went_wrong_underneath_comes_first_and_ends_the_tool(fake, link):
 
 
 def test_a_failure_is_blamed_on_what_was_underneath(fake, link):
-    """The tool fails because its port went away: that is no word on the board."""
+    """The tool fails because its port went away, known only once it has ended: that is no word on the board."""
+    flasher = fake("lie")
     link.problem = BenchBlocked("port-lost", "the port went away")
-    link.when = lambda: link.prepared == 1
+    link.when = lambda: bool(flasher.last_output)
     with pytest.raises(BenchBlocked, match="the port went away"):
-        fake("lie").write(link, [(0, b"x")])
+        flasher.write(link, [(0, b"x")])
 
 
 def test_an_interrupt_ends_the_tool(fake, link):

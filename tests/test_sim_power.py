@@ -7,7 +7,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from rig.sim.power import Rail, SetPoint, load_constants
@@ -73,10 +73,10 @@ steps = st.lists(
 )
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(derandomize=True, deadline=None, max_examples=60, phases=[Phase.explicit, Phase.generate])
 @given(steps)
 def test_the_closed_forms_agree_with_small_steps(plan: list[tuple[bool, float, float, float, float]]) -> None:
-    rail, euler, now = a_rail(on=False), Euler(0.0, False), 0.0
+    rail, euler, now, crossings = a_rail(on=False), Euler(0.0, False), 0.0, 0
     for on, volts, amps, load, seconds in plan:
         point = SetPoint(on, volts, amps)
         rail.set_point = point
@@ -84,11 +84,14 @@ def test_the_closed_forms_agree_with_small_steps(plan: list[tuple[bool, float, f
         now += seconds
         while rail.advance(now):
             rail.load = load
+            crossings += 1
         euler.run(point, load, seconds)
-        # where the rail stands just at a level, one may be over it and the other not
-        if min(abs(rail.volts - FALLING), abs(rail.volts - RISING)) < 0.01:
+        # Small steps overshoot a level by up to one step, each time. Where the rail stands just at a level, one
+        # may be over it and the other not.
+        tolerance = 0.003 * (1 + crossings)
+        if min(abs(rail.volts - FALLING), abs(rail.volts - RISING)) < tolerance:
             return
-        assert rail.volts == pytest.approx(euler.volts, abs=0.01)
+        assert rail.volts == pytest.approx(euler.volts, abs=tolerance)
         assert rail.alive == euler.alive
         assert rail._charge == pytest.approx(euler.charge, rel=0.02, abs=2e-5)
 

@@ -27,6 +27,10 @@ from rig.files import write_durably
 Say = Callable[[str], None]
 
 _STAMP = "rig-installed.json"
+_LIST = (
+    "import importlib.metadata as m, json; "
+    "print(json.dumps({d.metadata['Name'].lower(): d.version for d in m.distributions()}))"
+)
 _OFFLINE = re.compile(
     r"Failed to establish a new connection|NewConnectionError|NameResolutionError"
     r"|Temporary failure in name resolution|ConnectTimeout|ReadTimeout|ProxyError|ConnectionResetError"
@@ -129,8 +133,7 @@ def _install(folder: Path, requirements: list[str], say: Say, lock: int) -> Envi
         done = _run([python, "-I", "-m", "pip", "install", *options, *requirements], lock)
         if done.returncode:
             raise UsageProblem(explain(done.stdout, requirements[0]))
-        listed = _run([python, "-I", "-m", "pip", "list", "--format=json", "--disable-pip-version-check"], lock)
-        versions = _versions(listed.stdout)
+        versions = json.loads(_run([python, "-I", "-c", _LIST], lock).stdout)
         stamp = {"folder": str(folder.absolute()), "requirements": requirements, "versions": versions}
         write_durably(folder / _STAMP, json.dumps(stamp, indent=1) + "\n")
     except BaseException:
@@ -157,14 +160,6 @@ def _run(command: list[str], lock: int) -> subprocess.CompletedProcess[str]:
         )  # fmt: skip
     except OSError as problem:
         raise UsageProblem(f"{command[0]} cannot be started: {problem.strerror}") from None
-
-
-def _versions(listed: str) -> dict[str, str]:
-    """pip's JSON list; warnings of indexes may stand around it."""
-    for line in listed.splitlines():
-        if line.startswith("["):
-            return {str(entry["name"]).lower(): str(entry["version"]) for entry in json.loads(line)}
-    return {}
 
 
 def explain(output: str, requirement: str) -> str:

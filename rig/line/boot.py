@@ -20,7 +20,7 @@ from rig.uart.verdict import BootKind, Verdict, judge
 _LOOK_S = 0.25  # how often the lines so far are judged
 _LOOP_RESETS = 3  # so many resets in one power-on are a loop: no need to wait for more
 _SILENCE_S = 8.0  # nothing at all for so long: it will not speak any more
-_SAG_HUNT_S = 4.0  # how long a looping board is watched closely for a sagging rail
+_SAG_HUNT_S = 1.5  # how long a looping board is watched closely for a sagging rail
 
 _CODES = {
     BootKind.SILENT: "log-silent",
@@ -80,7 +80,21 @@ def _hunt_sag(power: BoardPower, boot: Boot) -> BenchBlocked | None:
         while power.sag is None and time.monotonic() < end:
             power.average(_LOOK_S, until=lambda: power.sag is not None)
         power.watch_closely(False)
-    return weak_supply(power)
+    found = weak_supply(power)
+    verdict = boot.verdict
+    if found is None and verdict.resets >= _LOOP_RESETS and verdict.reset_cause == "power-on":
+        # only losing power clears the reset cause: the rail fell through the chip's reset level, faster than a
+        # supply's meter shows
+        return BenchBlocked(
+            "weak-supply",
+            f"the board lost its power {verdict.resets} times while the output stayed on (each reset's cause is "
+            f"power-on): {power.supplied.volts:g} V with a limit of {_limit(power):g} A cannot feed it",
+        )
+    return found
+
+
+def _limit(power: BoardPower) -> float:
+    return power.setting.amps if power.setting else power.supplied.current_limit
 
 
 def weak_supply(power: BoardPower) -> BenchBlocked | None:
@@ -89,10 +103,9 @@ def weak_supply(power: BoardPower) -> BenchBlocked | None:
     if sag is None:
         return None
     how = "while the supply limited its current" if sag.limited else "below what was set"
-    limit = power.setting.amps if power.setting else 0.0
     return BenchBlocked(
         "weak-supply",
-        f"the rail was at {sag.volts:.2f} V {how} ({power.supplied.volts:g} V, {limit:g} A set): "
+        f"the rail was at {sag.volts:.2f} V {how} ({power.supplied.volts:g} V, {_limit(power):g} A set): "
         "the supply cannot feed this board",
     )
 
