@@ -83,7 +83,7 @@ def as_markdown() -> str:
         "",
         "Every `fail` and every `blocked` carries exactly one of these codes. Those that blame the bench end in",
         "`blocked` and say nothing about the board: they never count against the yield. Those that blame the board",
-        "end in `fail`.",
+        "end in `fail`, `half-written` in `unverified`.",
         "",
     ]
     for blames, title in (("bench", "The bench is to blame: blocked"), ("board", "The board is to blame: fail")):

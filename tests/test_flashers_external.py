@@ -445,10 +445,12 @@ def test_a_write_is_run_read_and_kept(fake, link, tmp_path, monkeypatch):
     assert told[-4:] == [("write", done, 8195) for done in (2, 2 + 0x1000, 2 + 0x2000, 8195)]
     assert flasher.versions == {"rigfake": "1.0"}
     kept = sorted((tmp_path / "work").iterdir())
-    assert [path.name for path in kept] == ["01-write.txt", "02-write.txt"]
+    assert [path.name for path in kept] == ["flasher-01-write.txt", "flasher-02-write.txt"]
     assert stat.S_IMODE(kept[0].stat().st_mode) == 0o600
     assert "rigfake==1.0" in kept[0].read_text()
     assert "# exit code 0" in kept[0].read_text()
+    fake().write(link, [(0, b"again")])  # another flasher, the same folder: nothing is lost
+    assert len(list((tmp_path / "work").iterdir())) == 3
 
 
 def test_a_read_hands_over_the_file(fake, link):
@@ -464,7 +466,7 @@ def test_an_identity_is_read_and_its_key_hidden(fake, link, tmp_path):
         0x200000, "c8:47:8c:01:02:03", "mac-c8:47:8c:01:02:03",
     )  # fmt: skip
     assert "| Key | *** |" in identity.text
-    assert "deadbeef" not in identity.text + (tmp_path / "work" / "01-identify.txt").read_text()
+    assert "deadbeef" not in identity.text + (tmp_path / "work" / "flasher-01-identify.txt").read_text()
 
 
 def test_a_verify_the_tool_has_is_used(fake, link):

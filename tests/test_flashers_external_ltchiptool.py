@@ -136,7 +136,7 @@ def test_a_board_that_goes_away_half_way(bench, control, tmp_path):
             assert failure.value.code == "flasher-failed"
             assert users_of(slot.link.path) == []
         assert "retrying (attempt" in release.last_output
-        assert "E: ValueError: " in (tmp_path / "01-write.txt").read_text()
+        assert "E: ValueError: " in (tmp_path / "flasher-01-write.txt").read_text()
     finally:
         hand(control, "A", "insert")
 

@@ -242,9 +242,7 @@ def touches(request: Request) -> set[int] | None:
     return None
 
 
-plans = st.lists(
-    st.tuples(st.integers(0, MB2 - 0x10000), st.integers(1, 0x10000)), max_size=4
-)
+plans = st.lists(st.tuples(st.integers(0, MB2 - 0x10000), st.integers(1, 0x10000)), max_size=4)
 
 
 @settings(derandomize=True, deadline=None, max_examples=600)

@@ -29,7 +29,7 @@ Say = Callable[[str], None]
 _STAMP = "rig-installed.json"
 _LIST = (
     "import importlib.metadata as m, json; "
-    "print(json.dumps({d.metadata['Name'].lower(): d.version for d in m.distributions()}))"
+    "print(json.dumps({(d.metadata['Name'] or '?').lower(): d.version for d in m.distributions()}))"
 )
 _OFFLINE = re.compile(
     r"Failed to establish a new connection|NewConnectionError|NameResolutionError"
@@ -133,7 +133,7 @@ def _install(folder: Path, requirements: list[str], say: Say, lock: int) -> Envi
         done = _run([python, "-I", "-m", "pip", "install", *options, *requirements], lock)
         if done.returncode:
             raise UsageProblem(explain(done.stdout, requirements[0]))
-        versions = json.loads(_run([python, "-I", "-c", _LIST], lock).stdout)
+        versions = json.loads(_run([python, "-I", "-c", _LIST], lock).stdout.splitlines()[-1])
         stamp = {"folder": str(folder.absolute()), "requirements": requirements, "versions": versions}
         write_durably(folder / _STAMP, json.dumps(stamp, indent=1) + "\n")
     except BaseException:

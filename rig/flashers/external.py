@@ -248,14 +248,17 @@ class ExternalFlasher:
     def _keep(self, name: str, run: Run) -> None:
         if self._work is None:
             return
-        self._runs += 1
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         head = [
             f"$ {shlex.join(run.command)}",
             f"# {stamp} {' '.join(f'{name}=={version}' for name, version in self.versions.items())}",
             f"# exit code {run.exit_code} after {run.seconds:.3f} s",
         ]
-        path = self._work / f"{self._runs:02d}-{name}.txt"
+        while True:  # an earlier attempt's output stays
+            self._runs += 1
+            path = self._work / f"flasher-{self._runs:02d}-{name}.txt"
+            if not path.exists():
+                break
         write_durably(path, "\n".join([*head, "", *run.lines]) + "\n", private=True)
 
 

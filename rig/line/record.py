@@ -152,7 +152,7 @@ class UnitRecord:
         """One number (or text), judged against the product's limits of that name, written once.
 
         A value outside its limits raises with the failure code `low` or `high` (below the minimum, or not
-        measurable, `low`): BenchBlocked where the limits blame the bench, else UnitFailed.
+        measurable, `low`): BenchBlocked where that code blames the bench, else UnitFailed.
         """
         limits = self.product.limits.get(name) or Limits(unit=unit)
         number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -26,7 +26,7 @@ from pathlib import Path
 import serial
 
 from rig.chip.client import LINK_BAUD
-from rig.chip.frames import Header, RequestScanner, Short
+from rig.chip.frames import Header, Request, RequestScanner, Short
 from rig.errors import BenchBlocked, RigError
 from rig.uart.guard import Guard, Refusal
 from rig.uart.port import open_port
@@ -37,6 +37,7 @@ _IDLE_S = 0.05
 _BAUD_WATCH_S = 0.3  # how long after a SetBaud the flasher's own change of speed is looked for
 _GAP_S = 0.25  # a frame whose rest does not come in this time is over
 _LOST: tuple[type[Exception], ...] = (OSError, termios.error)  # what a port that vanished raises
+_LINK_FRAME = Request(Short.LINK_CHECK).encode()
 _MOST_HELD = 0x10000  # bytes kept for a flasher that does not read; more is a running firmware's chatter
 
 
@@ -187,17 +188,24 @@ class Tap:
         if now - self._last_byte > _GAP_S:
             self._scanner.reset()
         self._last_byte = now
+        armed = self._armed
         passed = self._scanner.feed(data)
-        if passed and not (self._armed or self._held):
-            self._port.write(passed)
+        if self._armed or self._held:
+            return
+        if armed:  # only now it is not: what stood before the link check was for nobody
+            passed = passed[passed.index(_LINK_FRAME) :]
+        self._port.write(passed)
 
     def _from_board(self) -> None:
+        board = self._port.fileno()
         try:
-            data = os.read(self._port.fileno(), 0x4000)
-        except BlockingIOError:  # dropped by arm() since select
+            data = os.read(board, 0x4000)
+        except BlockingIOError:
             return
         if not data:
-            raise serial.SerialException("end of file")
+            if select.select([board], [], [], 0)[0]:
+                raise serial.SerialException("end of file")
+            return  # arm() dropped what select had seen
         now = time.monotonic_ns()
         if self.commands:
             last = self.commands[-1]

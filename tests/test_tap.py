@@ -1,0 +1,351 @@
+"""The wire tap between a flasher and a simulated ROM: what it passes, stops, times, and how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import random
+import struct
+import threading
+import time
+import tty
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import serial
+from chip_on_wire import EFUSE, ChipOnWire, until
+
+from rig.chip.client import RomClient, crc32
+from rig.chip.frames import Request
+from rig.errors import BenchBlocked
+from rig.sim.flash import SIZE, NorFlash
+from rig.uart.guard import Guard, Refusal
+from rig.uart.port import open_port
+from rig.uart.tap import Tap
+
+NOISE = random.Random(21).randbytes(SIZE)
+LINK = Request(0x00).encode()
+EFUSE_WRITE = Request(0x01, struct.pack("<II", 0x800074, 0xFF0003 | 9 << 8)).encode()
+ERASE = Request(0x0F, b"\x20" + struct.pack("<I", 0x12000), True).encode()
+READ_CHIP_ID = Request(0x03, struct.pack("<I", 0x800000)).encode()
+
+
+@dataclass
+class Table:
+    chip: ChipOnWire
+    tap: Tap
+    port: serial.Serial
+    guard: Guard
+    refusals: list[Refusal]
+    links: list[float] = field(default_factory=list)
+
+    def linked(self) -> RomClient:
+        self.tap.arm()
+        client = RomClient(self.port)
+        client.link(3)
+        return client
+
+    def ask(self, frame: bytes, size: int) -> bytes:
+        """Send a frame, and return `size` bytes of what comes back."""
+        self.port.write(frame)
+        until(lambda: self.port.in_waiting >= size)
+        return self.port.read(self.port.in_waiting)
+
+
+@contextmanager
+def a_table(speed: float = 50.0) -> Iterator[Table]:
+    refusals: list[Refusal] = []
+    links: list[float] = []
+    guard = Guard()
+    with ChipOnWire(NorFlash(NOISE), speed=speed) as chip:
+        chip.powered = False
+
+        def power() -> None:
+            links.append(0.0)
+            chip.switch(True)
+
+        with (
+            Tap(chip.path, guard, on_link=power, on_refusal=refusals.append) as tap,
+            closing(serial.Serial(tap.path, 115200, timeout=0.005)) as port,
+        ):
+            yield Table(chip, tap, port, guard, refusals, links)
+
+
+@pytest.fixture
+def table() -> Iterator[Table]:
+    with a_table() as table:
+        yield table
+
+
+def test_a_flasher_reads_through_it_at_any_speed(table: Table) -> None:
+    client = table.linked()
+    for baud in (921600, 2_000_000, 460800):
+        client.set_baud(baud)
+        assert table.chip.rom.baud == baud
+        assert table.tap._port.baudrate == baud
+        assert client.read_sector(0x5000) == NOISE[0x5000:0x6000]
+    assert client.crc(0, SIZE) == crc32(NOISE)
+    assert client.efuse() == EFUSE
+    assert client.flash_id() == b"\xeb\x60\x15"
+    assert client.retries == []
+    assert table.refusals == []
+    table.tap.check()
+
+
+def test_a_flasher_that_opens_the_port_anew_is_followed_back(table: Table) -> None:
+    table.linked().set_baud(921600)
+    table.port.close()
+    table.tap.hold()
+    table.chip.switch(False)
+    table.tap.arm()
+    with closing(serial.Serial(table.tap.path, 115200, timeout=0.005)) as port:
+        RomClient(port).link(3)
+        assert RomClient(port).read_register(0x800000) == 0x7231C
+    assert len(table.links) == 2
+
+
+def test_an_efuse_write_never_reaches_the_board(table: Table) -> None:
+    table.linked()
+    table.guard.allow_writes([(0, SIZE)])
+    table.port.write(EFUSE_WRITE)
+    assert table.ask(READ_CHIP_ID, 15).endswith(bytes.fromhex("1C230700"))
+    assert EFUSE_WRITE[4:] not in table.chip.heard
+    assert table.chip.efuse == EFUSE
+    assert [str(refusal) for refusal in table.refusals] == [
+        "write-reg at 0x800074: an efuse write never passes: it cannot be undone"
+    ]
+    assert table.tap.commands[-2].refused == "an efuse write never passes: it cannot be undone"
+    assert table.tap.commands[-2].reply_ns == 0
+
+
+def test_an_erase_reaches_the_board_only_once_the_backup_is_safe(table: Table) -> None:
+    table.linked()
+    table.port.write(ERASE)
+    assert table.ask(READ_CHIP_ID, 15).endswith(bytes.fromhex("1C230700"))
+    assert ERASE[4:] not in table.chip.heard
+    assert bytes(table.chip.flash.data) == NOISE
+    assert table.refusals == [Refusal("erase", 0x12000, "comes before this board's backup is safe")]
+    table.guard.allow_writes([(0x12000, 0x1000)])
+    assert table.ask(ERASE, 16)[-5:] == ERASE[-5:]
+    assert table.chip.flash.erases == {0x12: 1}
+    outside = Request(0x07, struct.pack("<I", 0x13000) + bytes(0x1000), True).encode()
+    table.port.write(outside)
+    assert table.ask(READ_CHIP_ID, 15).endswith(bytes.fromhex("1C230700"))
+    assert table.chip.flash.read(0x12000, 0x2000) == b"\xff" * 0x1000 + NOISE[0x13000:0x14000]
+    assert table.guard.refusals == table.refusals
+    assert len(table.refusals) == 2
+
+
+def test_the_first_link_check_switches_the_board_on_once(table: Table) -> None:
+    table.tap.arm()
+    assert table.tap._port.break_condition is True
+    table.port.write(b"reboot\r\n" + READ_CHIP_ID)
+    assert until(lambda: table.tap.commands and table.tap.commands[-1].name == "read-reg")
+    assert table.links == []
+    RomClient(table.port).link(3)
+    assert table.tap._port.break_condition is False
+    table.port.write(LINK * 20)
+    RomClient(table.port).link(3)
+    assert table.links == [0.0]
+    assert bytes(table.chip.heard[:5]) == LINK
+
+
+def test_when_armed_nothing_but_a_link_check_gets_through(table: Table) -> None:
+    table.chip.powered = True  # as if it were on already
+    table.tap.arm()
+    table.port.write(READ_CHIP_ID)
+    assert until(lambda: table.tap.commands)
+    table.port.write(b"\xff" * 100)
+    assert until(lambda: not table.port.out_waiting)
+    table.linked()
+    assert READ_CHIP_ID not in table.chip.heard
+    assert b"\xff" not in table.chip.heard
+
+
+def test_when_held_not_even_a_link_check_gets_through(table: Table) -> None:
+    table.linked()
+    table.tap.hold()
+    heard = len(table.chip.heard)
+    seen = len(table.tap.commands)
+    table.port.write(READ_CHIP_ID + LINK)
+    assert until(lambda: len(table.tap.commands) == seen + 2)
+    assert table.tap._port.break_condition is True
+    table.tap.disarm()
+    assert table.tap._port.break_condition is False
+    assert table.ask(READ_CHIP_ID, 15).endswith(bytes.fromhex("1C230700"))
+    assert bytes(table.chip.heard[heard:]) == READ_CHIP_ID
+    assert len(table.links) == 1
+
+
+def test_text_passes_and_noise_does_not_stop_frames(table: Table) -> None:
+    table.linked()
+    table.port.write(b"reboot\r\n")
+    assert table.ask(b"\x01\x01" + READ_CHIP_ID, 15).endswith(bytes.fromhex("1C230700"))
+    assert b"reboot\r\n" in table.chip.heard
+
+
+def test_half_a_frame_is_forgotten_after_a_while(table: Table) -> None:
+    table.linked()
+    last = table.tap._last_byte
+    table.port.write(READ_CHIP_ID[:6])
+    assert until(lambda: table.tap._last_byte > last)
+    assert until(lambda: time.monotonic() - table.tap._last_byte > 0.26)
+    assert table.ask(READ_CHIP_ID, 15).endswith(bytes.fromhex("1C230700"))
+
+
+def test_the_trace_tells_every_command_and_its_times(tmp_path: Path) -> None:
+    with a_table(speed=1.0) as table:
+        client = table.linked()
+        client.set_baud(921600)
+        client.read_sector(0x5000)
+        client.crc(0, 0x10000)
+        table.port.write(EFUSE_WRITE)
+        assert until(lambda: table.refusals)
+        table.tap.save_trace(tmp_path / "wire.jsonl")
+    commands = [json.loads(line) for line in (tmp_path / "wire.jsonl").read_text().splitlines()]
+    assert [command["name"] for command in commands] == [
+        "link-check", "set-baud", "read-4k", "check-crc", "write-reg"
+    ]  # fmt: skip
+    for command in commands[:4]:
+        assert command["begun_ns"] <= command["sent_ns"] < command["reply_ns"] <= command["reply_end_ns"]
+        assert "refused" not in command
+    assert commands[4]["refused"]
+    baud, read, crc = commands[1:4]
+    assert (read["address"], read["size"], read["reply_size"]) == (0x5000, 12, 4111)
+    wire = 4111 * 10 / 921600
+    assert wire * 0.9 < (read["reply_end_ns"] - read["begun_ns"]) / 1e9 < wire * 3 + 0.05
+    assert 0x10000 / 438_000 < (crc["reply_ns"] - crc["begun_ns"]) / 1e9 < 0x10000 / 438_000 + 0.1
+    assert 0.02 < (baud["reply_ns"] - baud["sent_ns"]) / 1e9 < 0.2
+    assert all(b["begun_ns"] > a["begun_ns"] for a, b in pairwise(commands))
+
+
+def test_a_long_row_of_link_checks_is_one_line_of_the_trace(table: Table) -> None:
+    table.port.write(LINK * 300)
+    assert until(lambda: table.chip.wire.next_event() == float("inf") and table.tap.commands)
+    assert until(lambda: [command.name for command in table.tap.commands] == ["link-check"])
+
+
+def test_a_port_that_goes_away_blocks_the_slot() -> None:
+    master, slave = pty.openpty()
+    tty.setraw(slave)
+    path = os.ttyname(slave)
+    with Tap(path, Guard()) as tap:
+        os.close(slave)
+        tap.check()
+        os.close(master)
+        assert until(lambda: tap.error is not None)
+        with pytest.raises(BenchBlocked, match=f"the flash port {path} went away") as caught:
+            tap.check()
+        assert caught.value.code == "port-lost"
+        tap.arm()
+        tap.hold()
+        tap.disarm()
+        with pytest.raises(BenchBlocked):
+            tap.check()
+
+
+def test_a_port_that_is_missing_or_taken_is_told_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(BenchBlocked, match=r"there is no port /dev/nowhere") as caught:
+        Tap("/dev/nowhere", Guard())
+    assert caught.value.code == "port-lost"
+    with ChipOnWire() as chip, Tap(chip.path, Guard()), pytest.raises(BenchBlocked, match="in use by another"):
+        open_port(chip.path, 115200)
+    with pytest.raises(BenchBlocked, match="cannot be opened"):
+        open_port("socket://127.0.0.1:1", 115200)
+    with pytest.raises(BenchBlocked, match="cannot be watched"):
+        Tap("loop://", Guard())
+
+
+def test_a_supply_that_fails_is_told_by_the_tap() -> None:
+    def fail() -> None:
+        raise BenchBlocked("supply-lost", "the supply stopped answering")
+
+    with (
+        ChipOnWire() as chip,
+        Tap(chip.path, Guard(), on_link=fail) as tap,
+        closing(serial.Serial(tap.path, 115200)) as port,
+    ):
+        tap.arm()
+        port.write(LINK)
+        assert until(lambda: tap.error is not None)
+        with pytest.raises(BenchBlocked, match="the supply stopped answering"):
+            tap.check()
+
+
+def test_a_journal_that_fails_is_not_taken_for_a_lost_port() -> None:
+    def fail(refusal: Refusal) -> None:
+        raise OSError("no space left on device")
+
+    with (
+        ChipOnWire() as chip,
+        Tap(chip.path, Guard(), on_refusal=fail) as tap,
+        closing(serial.Serial(tap.path, 115200)) as port,
+    ):
+        port.write(EFUSE_WRITE)
+        assert until(lambda: tap.error is not None)
+        with pytest.raises(BenchBlocked, match="no space left") as caught:
+            tap.check()
+        assert caught.value.code == "crashed"
+        assert tap._thread.is_alive()
+        assert EFUSE_WRITE[4:] not in chip.heard
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_tap_whose_thread_died_does_not_look_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ChipOnWire() as chip, Tap(chip.path, Guard()) as tap, closing(serial.Serial(tap.path, 115200)) as port:
+        monkeypatch.setattr(tap, "_push", lambda: 1 / 0)
+        port.write(LINK)
+        assert until(lambda: not tap._thread.is_alive())
+        with pytest.raises(BenchBlocked) as caught:
+            tap.check()
+        assert caught.value.code == "crashed"
+
+
+def test_a_firmware_that_chatters_to_nobody_fills_no_memory_and_can_be_armed_over() -> None:
+    master, slave = pty.openpty()
+    tty.setraw(slave)
+    stop = threading.Event()
+
+    os.set_blocking(master, False)
+
+    def chatter() -> None:
+        while not stop.is_set():
+            with contextlib.suppress(BlockingIOError):
+                os.write(master, bytes(512))
+            stop.wait(0.0002)
+
+    talker = threading.Thread(target=chatter)
+    try:
+        with Tap(os.ttyname(slave), Guard()) as tap:
+            talker.start()
+            assert until(lambda: len(tap._to_host) >= 0x10000)
+            for _ in range(100):
+                tap.arm()
+                tap.disarm()
+            assert len(tap._to_host) <= 0x10000
+            tap.check()
+    finally:
+        stop.set()
+        talker.join()
+        os.close(master)
+        os.close(slave)
+
+
+def test_nothing_of_it_stays() -> None:
+    with ChipOnWire() as chip:
+        threads, descriptors = threading.active_count(), len(os.listdir("/proc/self/fd"))
+        for _ in range(3):
+            with (
+                Tap(chip.path, Guard(), on_link=lambda: chip.switch(True)) as tap,
+                closing(serial.Serial(tap.path, 115200, timeout=0.005)) as port,
+            ):
+                tap.arm()
+                RomClient(port).link(3)
+        assert threading.active_count() == threads
+        assert len(os.listdir("/proc/self/fd")) == descriptors
