@@ -67,6 +67,8 @@ _TABLE = [
          "Read the tool's output in the unit's folder; try the native flasher."),
     Code("guard-stopped", "bench", "A flasher asked for something the rig never lets through, or too early.",
          "Read which command in the unit's wire trace; do not use this tool for this operation."),
+    Code("calibration-due", "bench", "The supply's calibration date in bench.toml has passed.",
+         "Have it calibrated and correct cal_due, or go on with --waive-calibration REASON; the waiver is recorded."),
     Code("crashed", "bench", "The unit's own process died.",
          "Read the end of its log; the unit is blocked, and unverified if it was being written."),
     Code("half-written", "board", "The rig died while this board was being written.",

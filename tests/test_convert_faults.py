@@ -35,7 +35,7 @@ def bench(tmp_path: Path) -> Iterator[SimProcess]:
 @pytest.fixture
 def slow_bench(tmp_path: Path) -> Iterator[SimProcess]:
     """Slow enough to catch a unit in the middle of something."""
-    with SimProcess(tmp_path, "--speed", "4") as process:
+    with SimProcess(tmp_path, "--speed", "6") as process:
         yield process
 
 
@@ -59,7 +59,7 @@ def wait_for_journal(process: subprocess.Popen[str], folder: Path, text: str, se
 
 
 def test_a_weak_supply_blocks_and_the_log_shows_the_loop(bench: SimProcess, tmp_path: Path) -> None:
-    done = rig("convert", "--bench", bench.bench_file, "--current-limit", "0.1", cwd=tmp_path)
+    done = rig("convert", "--no-report", "--bench", bench.bench_file, "--current-limit", "0.1", cwd=tmp_path)
     assert done.returncode == 3, done.stderr
     ended = the_end(tmp_path)
     assert (ended.outcome, ended.code) == (Outcome.BLOCKED, "weak-supply")
@@ -71,7 +71,7 @@ def test_a_weak_supply_blocks_and_the_log_shows_the_loop(bench: SimProcess, tmp_
 
 def test_an_empty_slot_is_the_benchs_fault(bench: SimProcess, tmp_path: Path) -> None:
     bench.hand("pull")
-    done = rig("convert", "--bench", bench.bench_file, cwd=tmp_path)
+    done = rig("convert", "--no-report", "--bench", bench.bench_file, cwd=tmp_path)
     assert done.returncode == 3
     assert the_end(tmp_path).code == "no-current"
     assert not bench.status()["on"]
@@ -85,7 +85,7 @@ def test_a_board_that_never_links_is_a_failed_board(bench: SimProcess, tmp_path:
         mine = read_bench(bench.bench_file).slot("A").table.flash_port
         crossed = tmp_path / "crossed.toml"
         crossed.write_text(text.replace(mine, port))
-        done = rig("convert", "--bench", crossed, cwd=tmp_path)
+        done = rig("convert", "--no-report", "--bench", crossed, cwd=tmp_path)
     assert done.returncode == 1
     ended = the_end(tmp_path)
     assert (ended.outcome, ended.code) == (Outcome.FAIL, "no-link")
@@ -99,7 +99,7 @@ def test_a_silent_log_port(bench: SimProcess, tmp_path: Path) -> None:
         mine = read_bench(bench.bench_file).slot("A").table.log_port or ""
         crossed = tmp_path / "crossed.toml"
         crossed.write_text(bench.bench_file.read_text().replace(mine, port))
-        done = rig("convert", "--bench", crossed, cwd=tmp_path)
+        done = rig("convert", "--no-report", "--bench", crossed, cwd=tmp_path)
     assert done.returncode == 1
     assert the_end(tmp_path).code == "log-silent"
     assert not bench.status()["on"]
@@ -110,13 +110,13 @@ def test_an_erased_bootloader_is_named_and_mended(bench: SimProcess, tmp_path: P
     log = rig("log", "--bench", bench.bench_file, "--seconds", "10", cwd=tmp_path)
     assert log.returncode == 1
     assert "Verdict: silent" in log.stdout
-    done = rig("convert", "--bench", bench.bench_file, cwd=tmp_path)
+    done = rig("convert", "--no-report", "--bench", bench.bench_file, cwd=tmp_path)
     assert done.returncode == 0, done.stderr  # the ROM links whatever is in flash
     assert the_end(tmp_path).outcome.good
 
 
 def test_a_unit_pulled_in_the_middle_of_flashing(slow_bench: SimProcess, tmp_path: Path) -> None:
-    process = start_rig("convert", "--bench", slow_bench.bench_file, cwd=tmp_path)
+    process = start_rig("convert", "--no-report", "--bench", slow_bench.bench_file, cwd=tmp_path)
     wait_for_journal(process, tmp_path, '"write-begun"')
     slow_bench.hand("pull")
     output, _ = process.communicate(timeout=60)
@@ -149,7 +149,7 @@ def still_running(text: str) -> bool:
 def test_the_supply_is_off_within_two_seconds(
     who: str, number: signal.Signals, slow_bench: SimProcess, tmp_path: Path
 ) -> None:
-    process = start_rig("convert", "--bench", slow_bench.bench_file, cwd=tmp_path)
+    process = start_rig("convert", "--no-report", "--bench", slow_bench.bench_file, cwd=tmp_path)
     wait_for_journal(process, tmp_path, '"phase":"backup"')
     assert slow_bench.status()["on"]
     os.kill(process.pid if who == "station" else unit_pid(process.pid), number)
@@ -167,7 +167,7 @@ def test_the_supply_is_off_within_two_seconds(
 
 
 def test_a_unit_killed_while_it_is_written_is_unverified(slow_bench: SimProcess, tmp_path: Path) -> None:
-    process = start_rig("convert", "--bench", slow_bench.bench_file, cwd=tmp_path)
+    process = start_rig("convert", "--no-report", "--bench", slow_bench.bench_file, cwd=tmp_path)
     wait_for_journal(process, tmp_path, '"write-begun"')
     os.kill(unit_pid(process.pid), signal.SIGKILL)
     process.communicate(timeout=60)
@@ -208,10 +208,8 @@ def test_an_efuse_write_is_stopped_on_the_wire(bench: SimProcess, tmp_path: Path
         used.guard.allow_writes([(0, 0x200000)])  # not even with a backup
         flasher.identify(used.link)
         assert flasher._rom is not None
-        with pytest.raises(Exception, match="no reply"):
-            flasher.burn(flasher._rom)
         with pytest.raises(BenchBlocked, match="efuse write never passes"):
-            used.link.check()
+            flasher.burn(flasher._rom)
         flasher.close()
     assert bench.hand("dump", path=str(tmp_path / "x"))["efuse"] == before
 
@@ -240,7 +238,7 @@ def test_pytest_runs_the_suite_on_a_bench_started_by_hand(bench: SimProcess, tmp
 
 
 def test_one_user_a_slot(slow_bench: SimProcess, tmp_path: Path) -> None:
-    process = start_rig("convert", "--bench", slow_bench.bench_file, cwd=tmp_path)
+    process = start_rig("convert", "--no-report", "--bench", slow_bench.bench_file, cwd=tmp_path)
     wait_for_journal(process, tmp_path, '"phase":"backup"')
     second = rig("flash", "info", "--bench", slow_bench.bench_file, cwd=tmp_path)
     assert second.returncode == 2

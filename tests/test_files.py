@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,10 @@ from rig.files import fsync_dir, write_durably
 
 
 @pytest.fixture(params=[0o022, 0o077, 0o002])
-def umask(request: pytest.FixtureRequest) -> int:
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     before = os.umask(request.param)
-    request.addfinalizer(lambda: os.umask(before))
-    return int(request.param)
+    yield request.param
+    os.umask(before)
 
 
 def mode(path: Path) -> int:

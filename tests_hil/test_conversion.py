@@ -160,6 +160,7 @@ def test_the_image_is_written(
 
 @pytest.mark.step("boot")
 def test_the_board_boots_what_was_written(
+    bench: Bench,
     link: SlotLink,
     rom: NativeFlasher,
     power: BoardPower,
@@ -176,7 +177,7 @@ def test_the_board_boots_what_was_written(
         record.measure("boot_proof", "none")
         return
     limit = slot.product.limits.get("boot_time")
-    boot = watch_boot(link, boot_log, profiles, (limit.maximum if limit else None) or 30.0)
+    boot = watch_boot(link, boot_log, profiles, (limit.maximum if limit else None) or 30.0, speed=bench.speed)
     verdict = boot.verdict
     record.measure("boot_proof", verdict.kind.value)
     record.measure("firmware", verdict.firmware or "")

@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from rig.bench.bench import Slot
@@ -45,6 +46,19 @@ def slot_lock(slot: Slot) -> Iterator[None]:
         lock.close()
 
 
+def lease_slot(slot: Slot, holder: str, max_volts: float | None = None) -> client.LeasedChannel:
+    """The slot's supply channel, as bench.toml names it. Raises as `rig.supply.client.lease`."""
+    return client.lease(
+        slot.supply.resource,
+        slot.table.channel,
+        max_volts=max_volts or slot.product.supply.maximum_volts,
+        dialect=slot.supply.dialect,
+        serial=slot.supply.serial,
+        holder=holder,
+        dialect_dirs=slot.dialect_dirs,
+    )
+
+
 @contextlib.contextmanager
 def use_slot(
     slot: Slot,
@@ -63,24 +77,19 @@ def use_slot(
         supplied = supplied.model_copy(update={"current_limit": current_limit})
     with contextlib.ExitStack() as stack:
         stack.enter_context(slot_lock(slot))
-        channel = stack.enter_context(
-            client.lease(
-                slot.supply.resource,
-                slot.table.channel,
-                max_volts=supplied.maximum_volts,
-                dialect=slot.supply.dialect,
-                serial=slot.supply.serial,
-                holder=holder or f"slot {slot.name}",
-                dialect_dirs=slot.dialect_dirs,
-            )
-        )
+        channel = stack.enter_context(lease_slot(slot, holder or f"slot {slot.name}", supplied.maximum_volts))
         power = stack.enter_context(BoardPower(channel, supplied, ovp=slot.table.ovp == "supply", samples=samples))
         guard = Guard(slot.product.flash_size)
-        tap = stack.enter_context(
-            Tap(slot.table.flash_port, guard, on_link=power.on, on_refusal=on_refusal)
-        )
+        tap = stack.enter_context(Tap(slot.table.flash_port, guard, on_link=power.on, on_refusal=on_refusal))
         tap.hold()
         yield OpenSlot(slot, channel.instrument, power, tap, guard, SlotLink(tap, power, slot.table.baud))
+
+
+def check_calibration(slot: Slot) -> None:
+    """Raises BenchBlocked("calibration-due") when the supply's calibration is past its date."""
+    due = slot.supply.cal_due
+    if due is not None and due < date.today():
+        raise BenchBlocked("calibration-due", f"the calibration of {slot.table.supply} was due on {due}")
 
 
 def check_ports(slot: Slot) -> None:

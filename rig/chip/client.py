@@ -52,10 +52,12 @@ class RomClient:
     """The ROM on an open serial port (a pyserial object with a read timeout of 5 ms, at 115200).
 
     All methods raise NoReply or Refused; serial.SerialException passes through when the port goes away.
+    `on_silence` is called after each unanswered try; what it raises ends the wait for good.
     """
 
-    def __init__(self, port: serial.Serial) -> None:
+    def __init__(self, port: serial.Serial, on_silence: Callable[[], None] = lambda: None) -> None:
         self.port = port
+        self._on_silence = on_silence
         self.retries: list[Retry] = []
         self._parser = ReplyParser()
 
@@ -193,6 +195,7 @@ class RomClient:
         frame = request.encode()
         for attempt in range(1 + _RETRIES):
             if attempt:
+                self._on_silence()
                 self._note(request, "no reply")
                 self._drain()
             self._parser.clear()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +11,7 @@ from rich.table import Table
 from serial.tools.list_ports import comports
 
 from rig.bench.bench import Bench, Slot, open_bench
-from rig.bench.slot import check_ports, slot_lock
+from rig.bench.slot import check_calibration, check_ports, slot_lock
 from rig.cli.terminal import out, say, say_json
 from rig.errors import Exit, RigError, UsageProblem
 from rig.files import write_durably
@@ -49,8 +48,7 @@ def _check_slot(bench: Bench, slot: Slot) -> dict[str, Any]:
     result: dict[str, Any] = {"slot": slot.name, "product": slot.product.name, "mains": slot.product.mains}
     try:
         with slot_lock(slot):
-            if slot.supply.cal_due is not None and slot.supply.cal_due < date.today():
-                raise UsageProblem(f"the calibration of {slot.table.supply} was due on {slot.supply.cal_due}")
+            check_calibration(slot)
             instrument, probe = client.check(
                 slot.supply.resource,
                 slot.table.channel,

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from rig.bench.bench import Bench, Slot, open_bench
-from rig.bench.slot import check_ports, slot_lock
+from rig.bench.slot import check_calibration, check_ports, lease_slot, slot_lock
 from rig.cli.board_view import BoardView
 from rig.cli.terminal import err, out, say, say_json
 from rig.errors import Exit, RigError, UsageProblem
@@ -41,7 +41,11 @@ def convert(
     accept_no_backup: Annotated[
         str | None, typer.Option(metavar="REASON", help="Write a board that cannot be read; recorded.")
     ] = None,
+    waive_calibration: Annotated[
+        str | None, typer.Option(metavar="REASON", help="Use a supply past its calibration date; recorded.")
+    ] = None,
     no_boot_proof: Annotated[bool, typer.Option("--no-boot-proof", help="A slot has no log port; recorded.")] = False,
+    report: Annotated[bool, typer.Option("--report/--no-report", help="Make the HTML report at the end.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     with open_bench(bench) as opened:
@@ -54,13 +58,19 @@ def convert(
             flasher=flasher,
             accept_no_backup=accept_no_backup,
             no_boot_proof=no_boot_proof,
+            waive_calibration=waive_calibration,
             current_limit=current_limit,
             command="rig " + " ".join(sys.argv[1:]),
         )
         check_job(chosen, job, somebody_there=sys.stdin.isatty())
         chosen = chosen[: len(job.units)]
-        _prepare(opened, chosen, flasher, no_boot_proof)
-        code = _run(opened, chosen, job, RunFolder.create(out_dir), as_json)
+        _prepare(opened, chosen, job)
+        run = RunFolder.create(out_dir)
+        code = _run(opened, chosen, job, run)
+    if report:
+        _report(run, code, as_json)
+    else:
+        say(f"Journal: {run.journal}")
     raise typer.Exit(int(code))
 
 
@@ -90,22 +100,25 @@ def _units(units: int | None, serials: list[str] | None, slots: int) -> tuple[st
     return tuple(str(number) for number in range(1, (units or slots) + 1))
 
 
-def _prepare(bench: Bench, slots: list[Slot], flasher: str, no_boot_proof: bool) -> None:
-    """What can be known to go wrong before the first board: slots in use, ports, log ports, the flasher."""
+def _prepare(bench: Bench, slots: list[Slot], job: Job) -> None:
+    """What can be known to go wrong before the first board: slots in use, supplies, ports, the flasher."""
     for slot in slots:
-        with slot_lock(slot):
+        if not job.waive_calibration:
+            check_calibration(slot)
+        with slot_lock(slot), lease_slot(slot, "rig convert, looking before it starts") as channel:
+            channel.off()
             check_ports(slot)
-        if slot.table.log_port is None and not no_boot_proof:
+        if slot.table.log_port is None and not job.no_boot_proof:
             raise UsageProblem(
                 f"slot {slot.name} has no log_port in {bench.path}, so a boot cannot be proven: "
                 "name one, or accept it with --no-boot-proof"
             )
-    if flasher != "native":
-        err.print(f"Preparing {flasher} in an environment of its own ...")
-        load_flasher(flasher, folders=bench.profiles("flashers")).close()
+    if job.flasher != "native":
+        err.print(f"Preparing {job.flasher} in an environment of its own ...")
+        load_flasher(job.flasher, folders=bench.profiles("flashers")).close()
 
 
-def _run(bench: Bench, slots: list[Slot], job: Job, run: RunFolder, as_json: bool) -> Exit:
+def _run(bench: Bench, slots: list[Slot], job: Job, run: RunFolder) -> Exit:
     pace = f"simulated, {bench.speed:g} times real time" if bench.simulated else "real time"
     err.print(
         f"Converting {len(job.units)} unit(s) in {len(slots)} slot(s) on {bench.name} ({pace}) "
@@ -137,7 +150,6 @@ def _run(bench: Bench, slots: list[Slot], job: Job, run: RunFolder, as_json: boo
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-    _report(run, code, as_json)
     return code
 
 

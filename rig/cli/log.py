@@ -37,7 +37,7 @@ def log(
             use_slot(place, current_limit=current_limit, holder="rig log") as used,
             BootLog.open(place.table.log_port, save) as boot_log,
         ):
-            boot = watch_boot(used.link, boot_log, profiles, seconds)
+            boot = watch_boot(used.link, boot_log, profiles, seconds, speed=opened.speed)
             sag = weak_supply(used.power)
             shown = scrub(boot_log.text())
     verdict = boot.verdict

@@ -122,7 +122,7 @@ class NativeFlasher:
         self.close()
         link.prepare()
         self._port = serial.Serial(link.path, LINK_BAUD, timeout=_READ_TIMEOUT_S)
-        rom = RomClient(self._port)
+        rom = RomClient(self._port, on_silence=link.check)
         try:
             rom.link(_LINK_TIMEOUT_S)
         except NoReply as problem:

@@ -20,6 +20,7 @@ from rig.uart.verdict import BootKind, Verdict, judge
 _LOOK_S = 0.25  # how often the lines so far are judged
 _LOOP_RESETS = 3  # so many resets in one power-on are a loop: no need to wait for more
 _SILENCE_S = 8.0  # nothing at all for so long: it will not speak any more
+_LEAST_SILENCE_S = 3.0  # of a fast simulated bench: it is not always as fast as it was asked to be
 _SAG_HUNT_S = 1.5  # how long a looping board is watched closely for a sagging rail
 
 _CODES = {
@@ -39,8 +40,14 @@ class Boot:
     seconds: float | None
 
 
-def watch_boot(link: SlotLink, log: BootLog, profiles: Sequence[FirmwareProfile], timeout_s: float) -> Boot:
-    """Power-cycle and read until boot-complete, a loop, or silence; at most `timeout_s` seconds."""
+def watch_boot(
+    link: SlotLink, log: BootLog, profiles: Sequence[FirmwareProfile], timeout_s: float, *, speed: float = 1.0
+) -> Boot:
+    """Power-cycle and read until boot-complete, a loop, or silence; at most `timeout_s` seconds.
+
+    `speed` is the bench's: a board that runs that many times faster is silent for good that much sooner.
+    """
+    silence = max(_LEAST_SILENCE_S, _SILENCE_S / speed)
     moment = link.boot()
     log.mark("power-on", moment)
     deadline = time.monotonic() + timeout_s
@@ -54,7 +61,7 @@ def watch_boot(link: SlotLink, log: BootLog, profiles: Sequence[FirmwareProfile]
             at = line.mono_ns if line else lines[-1].mono_ns
             return Boot(verdict, moment, (at - moment) / 1e9)
         quiet = time.monotonic() - (lines[-1].mono_ns if lines else moment) / 1e9
-        if verdict.resets >= _LOOP_RESETS or quiet > _SILENCE_S or time.monotonic() > deadline:
+        if verdict.resets >= _LOOP_RESETS or quiet > silence or time.monotonic() > deadline:
             return Boot(verdict, moment, None)
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rig.bench.bench import Bench, Slot
+from rig.bench.slot import lease_slot
 from rig.errors import BenchBlocked, RigError
-from rig.supply import client
 
 _CHANGE_TIMEOUT_S = 600.0
 
@@ -38,15 +38,7 @@ class Loader:
     def confirm_off(self, slot: Slot) -> bool:
         """Take the channel for a moment and read its output back off."""
         try:
-            with client.lease(
-                slot.supply.resource,
-                slot.table.channel,
-                max_volts=slot.product.supply.maximum_volts,
-                dialect=slot.supply.dialect,
-                serial=slot.supply.serial,
-                holder=f"changing the board in slot {slot.name}",
-                dialect_dirs=slot.dialect_dirs,
-            ) as channel:
+            with lease_slot(slot, f"changing the board in slot {slot.name}") as channel:
                 return channel.off()
         except RigError:
             return False

@@ -47,6 +47,7 @@ class Job:
     flasher: str = "native"
     accept_no_backup: str | None = None
     no_boot_proof: bool = False
+    waive_calibration: str | None = None
     current_limit: float | None = None
     command: str = "rig convert"
 
@@ -94,6 +95,9 @@ class Station:
         began = time.monotonic()
         with Journal(self.folder.journal) as journal, SinkServer(journal, on_event=self._seen) as server:
             server.emit(self._run_started())
+            if self.job.waive_calibration:
+                text = f"a calibration past its date was waived: {self.job.waive_calibration}"
+                server.emit(events.Noted(level="warning", text=text))
             workers = [
                 threading.Thread(target=self._work, args=(slot, server), name=f"slot {slot.name}")
                 for slot in self.slots

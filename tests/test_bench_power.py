@@ -1,0 +1,305 @@
+"""A board's power and link, over a scripted supply channel: switching, discharging, sags, samples, faults."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+import serial
+from chip_on_wire import ChipOnWire, until
+
+from rig.bench.link import SlotLink
+from rig.bench.power import BoardPower
+from rig.bench.product import Supplied, load_product
+from rig.chip import client
+from rig.chip.client import RomClient
+from rig.chip.frames import Request
+from rig.errors import BenchBlocked
+from rig.flashers.native import NativeFlasher
+from rig.supply.channel import Mode, Reading, Setting
+from rig.uart.guard import Guard
+from rig.uart.tap import Tap
+
+SUPPLIED = load_product("ds-121").supply
+
+
+class Channel:
+    """A supply channel that does as it is told, and shows what the test says."""
+
+    def __init__(self) -> None:
+        self.is_on = False
+        self.settings: list[tuple[Setting, float]] = []
+        self.switched: list[bool] = []
+        self.volts, self.amps, self.mode = 3.3, 0.03, "cv"
+        self.falls: Iterator[float] = iter(())
+        self.confirms = True
+        self.error: BenchBlocked | None = None
+        self.measured = 0
+        self.chip: ChipOnWire | None = None
+        self.lock = threading.Lock()
+
+    def configure(self, setting: Setting, *, max_volts: float) -> Setting:
+        self.settings.append((setting, max_volts))
+        self.is_on = False
+        return setting
+
+    def on(self) -> int:
+        self._switch(True)
+        return time.monotonic_ns()
+
+    def off(self) -> bool:
+        self._switch(False)
+        return self.confirms
+
+    def _switch(self, on: bool) -> None:
+        self.is_on = on
+        self.switched.append(on)
+        if self.chip is not None:
+            self.chip.switch(on)
+
+    def measure(self) -> Reading:
+        if self.error is not None:
+            raise self.error
+        with self.lock:
+            self.measured += 1
+            mode: Mode = "off"
+            volts = next(self.falls, 0.0)
+            if self.is_on:
+                volts, mode = self.volts, self.mode  # type: ignore[assignment]
+            return Reading(volts, self.amps if self.is_on else 0.0, mode, time.monotonic_ns())
+
+    def tripped(self) -> None:
+        return None
+
+    def set_volts(self, volts: float, *, verify: bool = True) -> int:
+        self.volts = volts
+        return time.monotonic_ns()
+
+    def set_current_limit(self, amps: float, *, verify: bool = True) -> int:
+        return time.monotonic_ns()
+
+
+@pytest.fixture
+def channel() -> Channel:
+    return Channel()
+
+
+@contextmanager
+def powered(channel: Channel, samples: Path | None = None, *, ovp: bool = True) -> Iterator[BoardPower]:
+    with BoardPower(channel, SUPPLIED, ovp=ovp, samples=samples) as power:
+        yield power
+
+
+def test_it_is_set_up_once_and_off_afterwards(channel: Channel) -> None:
+    with powered(channel) as power:
+        assert channel.settings == [(Setting(3.3, 0.5, 3.6, ocp_trips=False), 3.6)]
+        assert channel.switched == []
+        before = time.monotonic_ns()
+        assert before < power.on() < time.monotonic_ns()
+        assert channel.is_on
+    assert not channel.is_on
+    assert "power-samples" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_it_is_off_after_a_failure_too(channel: Channel) -> None:
+    def work() -> None:
+        with powered(channel) as power:
+            power.on()
+            raise RuntimeError("boom")
+
+    with pytest.raises(RuntimeError, match="boom"):
+        work()
+    assert channel.switched == [True, False]
+
+
+def test_a_channel_without_ovp_and_a_product_that_trips(channel: Channel) -> None:
+    trips = SUPPLIED.model_copy(update={"on_overcurrent": "trip"})
+    with BoardPower(channel, trips, ovp=False):
+        assert channel.settings[0][0] == Setting(3.3, 0.5, None, ocp_trips=True)
+
+
+def test_discharged_is_below_the_product_s_off_level(channel: Channel) -> None:
+    with powered(channel) as power:
+        power.on()
+        channel.falls = iter([2.0, 1.0, 0.5, 0.35, 0.29, 0.1, 0.05, 0.02])
+        assert power.off_and_discharged() < SUPPLIED.off_volts
+        assert channel.switched[-1] is False
+
+
+def test_a_rail_that_stays_up_is_fed_by_something_else(channel: Channel) -> None:
+    quick = SUPPLIED.model_copy(update={"off_timeout": 0.05})
+    with BoardPower(channel, quick, ovp=True) as power:
+        channel.falls = iter(lambda: 1.9, None)
+        before = channel.measured
+        with pytest.raises(BenchBlocked, match=r"1\.90 V 0\.05 s after the output went off") as caught:
+            power.off_and_discharged()
+        assert caught.value.code == "rail-stuck"
+        assert channel.measured - before < 25  # not as fast as the supply answers
+        channel.confirms = False
+        with pytest.raises(BenchBlocked) as caught:
+            power.off_and_discharged()
+        assert caught.value.code == "supply-lost"
+        channel.falls = iter(())
+
+
+def test_a_sag_is_remembered_with_its_deepest_point(channel: Channel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rig.bench.power._SETTLE_NS", 0)
+    with powered(channel) as power:
+        power.watch_closely(True)
+        channel.volts = 3.15  # within what the product allows
+        power.on()
+        seen = channel.measured
+        assert until(lambda: channel.measured > seen + 3)
+        assert power.sag is None
+        for volts, mode in ((3.0, "cv"), (2.2, "cc"), (3.3, "cv")):
+            channel.volts, channel.mode = volts, mode
+            seen = channel.measured
+            assert until(lambda seen=seen: channel.measured > seen + 3)
+        sag = power.sag
+        assert sag is not None
+        assert (sag.volts, sag.limited) == (2.2, True)
+        power.on()
+        seen = channel.measured
+        assert until(lambda: channel.measured > seen + 3)
+        assert power.sag is None
+
+
+def test_inrush_is_no_sag(channel: Channel) -> None:
+    channel.volts, channel.mode = 1.0, "cc"
+    with powered(channel) as power:
+        power.watch_closely(True)
+        power.on()
+        seen = channel.measured
+        assert until(lambda: channel.measured > seen + 5)
+        channel.volts, channel.mode = 3.3, "cv"
+        assert power.sag is None
+
+
+def test_an_average_is_of_what_comes(channel: Channel) -> None:
+    with powered(channel) as power:
+        power.watch_closely(True)
+        power.on()
+        channel.amps = 0.2
+        volts, amps = power.average(0.05)
+        assert (volts, amps) == (pytest.approx(3.3), pytest.approx(0.2))
+        started = time.monotonic()
+        power.average(5, until=lambda: time.monotonic() > started + 0.02)
+        assert time.monotonic() < started + 1
+
+
+def test_samples_are_kept(channel: Channel, tmp_path: Path) -> None:
+    path = tmp_path / "power.csv"
+    with powered(channel, path) as power:
+        power.on()
+        seen = channel.measured
+        assert until(lambda: channel.measured > seen + 2)
+    first, *rows = path.read_text().splitlines()
+    assert first == "mono_ns,volts,amps,mode"
+    assert all(len(row.split(",")) == 4 for row in rows)
+    assert any(row.endswith(",3.3000,0.0300,cv") for row in rows)
+    times = [int(row.split(",")[0]) for row in rows]
+    assert times == sorted(times)
+
+
+def test_a_supply_that_stops_answering_is_told(channel: Channel) -> None:
+    with powered(channel) as power:
+        power.check()
+        channel.error = BenchBlocked("supply-lost", "it stopped answering")
+        assert until(lambda: power.error is not None)
+        with pytest.raises(BenchBlocked, match="it stopped answering"):
+            power.check()
+        with pytest.raises(BenchBlocked, match="it stopped answering"):
+            power.average(0.01)
+
+
+def test_samples_that_cannot_be_written_are_told(channel: Channel, tmp_path: Path) -> None:
+    with powered(channel, tmp_path / "power.csv") as power:
+        assert power._file is not None
+        power._file.close()
+        power._file = open("/dev/full", "w", buffering=1)  # noqa: SIM115
+        assert until(lambda: power.error is not None)
+        with pytest.raises(BenchBlocked, match="the power samples cannot be written"):
+            power.check()
+        power._file = None
+
+
+@pytest.mark.parametrize("value", [math.nan, -1.0])
+def test_a_supply_that_reads_nonsense_is_not_discharged(channel: Channel, value: float) -> None:
+    quick = Supplied(**(SUPPLIED.model_dump() | {"off_timeout": 0.02}))
+    with BoardPower(channel, quick, ovp=True) as power:
+        channel.falls = iter(lambda: value, None)
+        if math.isnan(value):
+            with pytest.raises(BenchBlocked):
+                power.off_and_discharged()
+        else:
+            assert power.off_and_discharged() == value
+        channel.falls = iter(())
+
+
+@contextmanager
+def linked(channel: Channel) -> Iterator[tuple[SlotLink, Tap, ChipOnWire]]:
+    with ChipOnWire() as chip, powered(channel) as power:
+        chip.powered = False
+        channel.chip = chip
+        with Tap(chip.path, Guard(), on_link=power.on) as tap:
+            tap.hold()
+            yield SlotLink(tap, power, 921600), tap, chip
+        channel.chip = None
+
+
+def test_the_board_gets_its_power_at_the_first_link_check(channel: Channel) -> None:
+    with linked(channel) as (link, tap, chip):
+        flasher = NativeFlasher()
+        assert flasher.identify(link).chip == "BK7231N"
+        assert channel.switched == [False, True]
+        assert link.off_volts is not None
+        assert link.off_volts < 0.3
+        assert flasher.read(link, 0, 0x1000).ok
+        assert channel.switched == [False, True]
+        flasher.close()
+        assert link.off() is True
+        assert not chip.powered
+        assert tap._port.break_condition is True
+
+
+def test_a_boot_needs_no_link_check(channel: Channel) -> None:
+    with linked(channel) as (link, tap, chip):
+        assert link.boot() < time.monotonic_ns()
+        assert chip.powered
+        assert tap._port.break_condition is False
+        assert chip.heard == b""
+
+
+def test_what_the_guard_stopped_is_told_to_the_flasher(channel: Channel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rig.chip.client._RETRIES", 0)
+    monkeypatch.setitem(client._ERASE_S, 0x1000, 0.05)
+    with linked(channel) as (link, _, chip):
+        flasher = NativeFlasher()
+        flasher.identify(link)
+        with pytest.raises(BenchBlocked, match="erase at 0x1000: comes before this board's backup is safe") as caught:
+            flasher.erase(link, 0x1000, 0x1000)
+        assert caught.value.code == "guard-stopped"
+        assert chip.flash.erases == {}
+        flasher.close()
+
+
+def test_faults_of_port_and_supply_come_out_of_the_link(channel: Channel) -> None:
+    with linked(channel) as (link, tap, _):
+        link.check()
+        link.prepare()
+        with closing(serial.Serial(tap.path, 115200, timeout=0.005)) as port:
+            RomClient(port).link(3)
+            port.write(Request(0x0A, b"\x00", True).encode())
+            assert until(lambda: tap.guard.refusals)
+            with pytest.raises(BenchBlocked, match="erase-all"):
+                link.check()
+        channel.error = BenchBlocked("supply-lost", "gone")
+        assert until(lambda: link._power.error is not None)
+        with pytest.raises(BenchBlocked, match="gone"):
+            link.check()
+        channel.error = None
