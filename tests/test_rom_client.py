@@ -58,6 +58,9 @@ def test_every_command(client: RomClient, chip: ChipOnWire) -> None:
     assert until(lambda: chip.resets == 1)
     assert client.retries == []
     assert bytes(chip.efuse) == EFUSE
+    written = [frame for frame in bytes(chip.heard).split(b"\x01\xe0\xfc") if frame[:2] == b"\x09\x01"]
+    assert len(written) == 32 + 8
+    assert not any(frame[6] & 2 for frame in written)  # the direction bit: never an efuse write
 
 
 def test_a_lost_reply_is_asked_for_again_and_recorded(client: RomClient, chip: ChipOnWire) -> None:

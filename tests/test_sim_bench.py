@@ -99,7 +99,7 @@ def test_a_unit_s_way(bench: SimBench, tmp_path: Path) -> None:
         log.mark("power-on")
         opened.link.boot()
         assert log.wait_for("alive 2", 10)
-        assert next(iter(log.lines)).text == "rig-boot 1"
+        assert next(line.text for line in log.lines if line.text) == "rig-boot 1"
         volts, amps = opened.power.average(0.1)
         assert volts == pytest.approx(3.3, abs=0.05)
         assert 0.03 < amps < 0.3
@@ -240,13 +240,15 @@ def test_a_bench_goes_with_its_owner(how: str) -> None:
 def test_by_hand_it_says_where_it_is_until_ctrl_c(tmp_path: Path) -> None:
     process = rig_sim("--boards", "1", "--speed", "50", "--bench-file", "b.toml", cwd=tmp_path)
     assert process.stdout is not None
+    assert process.stderr is not None
     said = process.stdout.readline()
     assert "Simulated bench, 1 board(s) at 50 times real time: b.toml" in said
     assert read_bench(tmp_path / "b.toml").simulated
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=10)
-    assert (process.returncode, err) == (0, "")
-    assert "Ctrl-C ends it." in out
+    with process:
+        assert "Ctrl-C ends it." in process.stdout.read()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
     assert not (tmp_path / "b.toml").exists()
 
 

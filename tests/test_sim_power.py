@@ -159,6 +159,13 @@ def test_off_it_falls_below_300_mv_in_a_fifth_of_a_second() -> None:
     assert rail.volts < 0.01
 
 
+def test_a_chip_that_draws_nothing_comes_to_its_reset_too() -> None:
+    rail = a_rail(3.3)
+    run(rail, 1.0, lambda now: 0.0)
+    rail.set_point = SetPoint(False, 3.3, 0.5)
+    assert run(rail, 2.0) == [pytest.approx(1.0 + OHMS * FARADS * math.log(3.3 / FALLING))]
+
+
 def test_a_current_limit_below_the_load_makes_a_reset_loop() -> None:
     rail = a_rail(3.3, 0.1)
     phases: list[tuple[float, bool]] = []

@@ -6,6 +6,7 @@ walks into safe mode.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from rig.bench.link import SlotLink
 from rig.bench.power import BoardPower
 from rig.errors import BenchBlocked, Coded, UnitFailed
 from rig.image.firmware import FirmwareProfile
-from rig.uart.bootlog import BootLog
+from rig.uart.bootlog import BootLog, LogLine
 from rig.uart.verdict import BootKind, Verdict, judge
 
 _LOOK_S = 0.25  # how often the lines so far are judged
@@ -38,6 +39,7 @@ class Boot:
     verdict: Verdict
     power_on_ns: int
     seconds: float | None
+    causes: tuple[str, ...] = ()  # what each boot said of its reset, in order; one cut short says nothing
 
 
 def watch_boot(
@@ -62,7 +64,18 @@ def watch_boot(
             return Boot(verdict, moment, (at - moment) / 1e9)
         quiet = time.monotonic() - (lines[-1].mono_ns if lines else moment) / 1e9
         if verdict.resets >= _LOOP_RESETS or quiet > silence or time.monotonic() > deadline:
-            return Boot(verdict, moment, None)
+            return Boot(verdict, moment, None, _causes(lines, profiles))
+
+
+def _causes(lines: Sequence[LogLine], profiles: Sequence[FirmwareProfile]) -> tuple[str, ...]:
+    found = []
+    for line in lines:
+        for profile in profiles:
+            hit = re.search(profile.log.reset.pattern, line.text) if profile.log.reset else None
+            if hit and profile.log.reset:
+                found.append(profile.log.reset.causes.get(hit["cause"].lower(), "unknown"))
+                break
+    return tuple(found)
 
 
 def require_boot(boot: Boot, power: BoardPower, expected: str | None, version: str | None) -> None:
@@ -88,13 +101,13 @@ def _hunt_sag(power: BoardPower, boot: Boot) -> BenchBlocked | None:
             power.average(_LOOK_S, until=lambda: power.sag is not None)
         power.watch_closely(False)
     found = weak_supply(power)
-    verdict = boot.verdict
-    if found is None and verdict.resets >= _LOOP_RESETS and verdict.reset_cause == "power-on":
+    lost = len(boot.causes) > 1 and set(boot.causes) == {"power-on"}
+    if found is None and lost and boot.verdict.resets >= _LOOP_RESETS:
         # only losing power clears the reset cause: the rail fell through the chip's reset level, faster than a
         # supply's meter shows
         return BenchBlocked(
             "weak-supply",
-            f"the board lost its power {verdict.resets} times while the output stayed on (each reset's cause is "
+            f"the board lost its power {boot.verdict.resets} times while the output stayed on (each reset's cause is "
             f"power-on): {power.supplied.volts:g} V with a limit of {_limit(power):g} A cannot feed it",
         )
     return found

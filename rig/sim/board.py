@@ -16,6 +16,7 @@ import select
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
@@ -30,8 +31,9 @@ from rig.sim.wire import Wire
 
 ROM_WINDOW_S = 0.25  # guess: public notes say "a few hundred milliseconds"; never divided by the speed
 _LOG_BAUD = 115200
-_IDLE_SLEEP_S = 0.005  # a booted board wakes no oftener: several RTOS ticks are run in one go
-_GUEST_STEP_NS = 5_000_000  # most guest time run before the ports are looked at again
+_IDLE_SLEEP_S = 0.02  # a booted board wakes no oftener: several RTOS ticks are run in one go
+_GUEST_STEP_NS = 2_000_000  # guest time run at once: an RTOS tick
+_RUN_BUDGET_S = 0.005  # wall time a busy chip may run before supply and ports are looked at again
 _CEN_PULSE_S = 0.05
 
 
@@ -63,7 +65,7 @@ class Board:
         self._baud_at = math.inf
         self._last_traffic = now
         self._anchor = (now, 0)  # (wall seconds, guest nanoseconds) that are the same moment
-        self._out: dict[int, bytearray] = {1: bytearray(), 2: bytearray()}
+        self._out: dict[int, deque[tuple[int, int]]] = {1: deque(), 2: deque()}  # (guest ns of its stop bit, byte)
         self.resets = 0
         self.insert(flash, efuse)
 
@@ -104,7 +106,7 @@ class Board:
 
     def _soc_sends(self, port: int, byte: int, at: int) -> None:
         if not self._crossed:
-            self._out[port].append(byte)
+            self._out[port].append((at, byte))
 
     def _soc_loads(self, load: Load, at: int) -> None:
         if self._crossed:
@@ -220,15 +222,24 @@ class Board:
             self._leave_rom(now)
 
     def _run_chip(self, now: float) -> None:
-        target = min(self._guest(now), self.soc.now_ns + _GUEST_STEP_NS)
-        if target > self.soc.now_ns:
-            self.soc.run(target)
-        for port, out in self._out.items():
-            if out:
-                (self.uart1 if port == 1 else self.uart2).deliver(bytes(out), _LOG_BAUD)
-                out.clear()
+        target, until = self._guest(now), time.monotonic() + _RUN_BUDGET_S
+        while self.soc.now_ns < target and not self._crossed and not self._self_reset:
+            self.soc.run(min(target, self.soc.now_ns + _GUEST_STEP_NS))
+            if time.monotonic() > until:
+                break
+        self._deliver(self.soc.now_ns)
         if self._self_reset and not self._crossed:
+            self._deliver(sys.maxsize)  # a chip reset does not take back what is in the FIFO (guess)
             self._enter_rom(now)
+
+    def _deliver(self, until_ns: int) -> None:
+        """To the host, every byte whose stop bit is over by guest time `until_ns`."""
+        for port, out in self._out.items():
+            due = bytearray()
+            while out and out[0][0] <= until_ns:
+                due.append(out.popleft()[1])
+            if due:
+                (self.uart1 if port == 1 else self.uart2).deliver(bytes(due), _LOG_BAUD)
 
     def next_event(self, now: float) -> float:
         """When step() is needed next if nothing comes in."""
@@ -236,14 +247,16 @@ class Board:
         if self.phase is Phase.ROM:
             events += [self._window_end, self._baud_at, self._op_end, self.rom.gives_up_at + 0.001]
         if self.phase is Phase.RUNNING:
-            events.append(max(self._wall(self.soc.next_event_ns), now + self._nap(now)))
+            soonest = min([self.soc.next_event_ns, *(out[0][0] for out in self._out.values() if out)])
+            events.append(max(self._wall(soonest), now + self._nap(now)))
         if self.spec.reset_every and self.phase is not Phase.OFF:
             events.append(self._last_traffic + self.spec.reset_every + 0.001)
         return min(events)
 
     def _nap(self, now: float) -> float:
         """How long a running chip may be left alone: not at all while it is behind its clock."""
-        return 0.0 if self._guest(now) - self.soc.now_ns > _GUEST_STEP_NS else _IDLE_SLEEP_S / self.spec.speed
+        behind = self._guest(now) - self.soc.now_ns > _GUEST_STEP_NS
+        return 0.0 if behind else _IDLE_SLEEP_S / self.spec.speed
 
     # -- the bench's requests --------------------------------------------------------------------------
 
