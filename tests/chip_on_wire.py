@@ -40,9 +40,7 @@ class ChipOnWire:
         self.powered = True
         self.resets = 0
         self._worst_baud = worst_baud
-        self.rom = Rom(
-            self.flash, self.efuse, send=self._send, on_reset=self._reset, times=ChipTimes().scaled(speed)
-        )
+        self.rom = Rom(self.flash, self.efuse, send=self._send, on_reset=self._reset, times=ChipTimes().scaled(speed))
         self._lock = threading.Lock()
         self._wake_r, self._wake_w = os.pipe()
         self._thread = threading.Thread(target=self._run, daemon=True)

@@ -21,6 +21,7 @@ from rig.sim.spec import BoardSpec
 
 module = pytest.importorskip("rig.sim.board", reason="a board needs unicorn (extra: sim)")
 
+module._RUN_BUDGET_S = math.inf  # the clock is the test's: however long the chip takes, it is not behind
 LINK = bytes.fromhex("01E0FC0100")
 LINKED = bytes.fromhex("040E0501E0FC0100")
 WINDOW = module.ROM_WINDOW_S
@@ -232,6 +233,44 @@ def test_what_a_board_says_as_it_dies_does_not_come_out(table: Table) -> None:
     table.run(1.0)
     assert len(table._log) == said
     assert table.status["volts"] < 0.3
+
+
+@pytest.fixture
+def lives(table: Table, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long the firmware ran each time until its power was gone, seconds."""
+    lives: list[float] = []
+    changed = table.board._power_changed
+
+    def note(now: float) -> None:
+        if not table.board.rail.alive:
+            lives.append(table.board.rail.now - table.board._anchor[0])
+        changed(now)
+
+    monkeypatch.setattr(table.board, "_power_changed", note)
+    return lives
+
+
+def test_the_log_ends_where_the_power_did(table: Table, lives: list[float]) -> None:
+    table.supply(True, amps=0.1)
+    while not lives:
+        table.run(0.01)
+    said = len("\r\n".join(table.log))
+    assert 0.005 < lives[0] < 0.1  # it died in the calibration of its radio
+    assert lives[0] * 11520 * 0.5 < said <= lives[0] * 11520
+
+
+def test_a_chip_behind_its_clock_loses_no_life_by_it(
+    table: Table, lives: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_RUN_BUDGET_S", 0.0)  # 2 ms of its time at each look, however much is due
+    table.supply(True, amps=0.1)
+    while table.phase != "running":
+        table.run(0.0002)
+    while not lives:
+        table.now += 0.012
+        table.board.step(table.now)
+    assert 0.005 < lives[0] < 0.015
+    assert len("\r\n".join(table.log)) > lives[0] * 11520 * 0.5
 
 
 def test_somebody_bridges_cen_when_nobody_is_linked() -> None:

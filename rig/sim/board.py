@@ -34,6 +34,7 @@ _LOG_BAUD = 115200
 _IDLE_SLEEP_S = 0.02  # a booted board wakes no oftener: several RTOS ticks are run in one go
 _GUEST_STEP_NS = 2_000_000  # guest time run at once: an RTOS tick
 _RUN_BUDGET_S = 0.005  # wall time a busy chip may run before supply and ports are looked at again
+_LONGEST_LAG_S = 0.1  # behind its clock by more, a chip's rail goes on without it
 _CEN_PULSE_S = 0.05
 
 
@@ -134,6 +135,12 @@ class Board:
         wall, guest = self._anchor
         return wall + (guest_ns - guest) / (self.spec.speed * 1e9)
 
+    def _lived(self, now: float) -> float:
+        """How far the rail may go: not past what a chip behind its clock has still to do, but for a lasting lag."""
+        if self.phase is not Phase.RUNNING or self._self_reset:
+            return now
+        return min(now, max(self._wall(self.soc.now_ns), now - _LONGEST_LAG_S))
+
     # -- power and reset -------------------------------------------------------------------------------
 
     def _power_changed(self, now: float) -> None:
@@ -182,7 +189,7 @@ class Board:
         """Everything that is due by `now`."""
         if self.phase is Phase.RUNNING:
             self._run_chip(now)
-        while self._crossed or self.rail.advance(now):
+        while self._crossed or self.rail.advance(self._lived(now)):
             self._power_changed(now)
         self.uart1.pull(now)
         self.uart2.pull(now)
@@ -227,7 +234,8 @@ class Board:
             self.soc.run(min(target, self.soc.now_ns + _GUEST_STEP_NS))
             if time.monotonic() > until:
                 break
-        self._deliver(self.soc.now_ns)
+        self._crossed = self._crossed or self.rail.advance(self._lived(now))
+        self._deliver(self._guest(self.rail.now) if self._crossed else self.soc.now_ns)
         if self._self_reset and not self._crossed:
             self._deliver(sys.maxsize)  # a chip reset does not take back what is in the FIFO (guess)
             self._enter_rom(now)

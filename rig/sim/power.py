@@ -74,6 +74,11 @@ class Rail:
 
     # -- time ------------------------------------------------------------------------------------------
 
+    @property
+    def now(self) -> float:
+        """How far it has been followed."""
+        return self._now
+
     def advance(self, now: float) -> bool:
         """Move to `now`; True as soon as the chip went into or out of reset on the way.
 
