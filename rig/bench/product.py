@@ -26,7 +26,6 @@ class Limits(BaseModel):
     maximum: float | None = None
     marginal_minimum: float | None = None
     marginal_maximum: float | None = None
-    blames: Literal["bench", "board"] = "board"
     source: str = ""
 
     @property
