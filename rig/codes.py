@@ -52,7 +52,7 @@ _TABLE = [
     Code("verify-failed", "board", "What is in flash differs from what was to be there.",
          "Run the unit again; if it repeats at the same offset the flash is bad."),
     Code("log-silent", "board", "Nothing came out of the log port after power-on.",
-         "Check the TX2 wire first, then the bootloader: `rig recover` writes a full image from 0x0."),
+         "Check the TX2 wire first, then the bootloader: convert it with a full image (QIO), which goes to 0x0."),
     Code("bootloader-only", "board", "The bootloader spoke and the application never did.",
          "The application is missing or damaged: write it again."),
     Code("boot-loop", "board", "The board resets again and again with a healthy supply.",

@@ -128,6 +128,8 @@ def test_users_own_profiles(file: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageProblem, match=f"the profiles folder {tmp_path / 'mine'} does not exist"):
         read_bench(file)
     (tmp_path / "mine" / "products").mkdir(parents=True)
+    assert read_bench(file).profiles("dialects") == []  # one that is missing counts as empty
+    (tmp_path / "mine" / "dialects").mkdir()
     assert read_bench(file).slots["A"].product.title == "SmartLive DS-121 wall switch (CB3S)"
     built_in = Path(load_product.__code__.co_filename).parent.parent / "products" / "ds-121.toml"
     mine = tmp_path / "mine" / "products" / "ds-121.toml"

@@ -184,6 +184,8 @@ def edited(bench: SimProcess, folder: Path, old: str, new: str) -> Path:
             "127.0.0.1",
         ),
         (r"^baud = .*", "baud = 12", 2, "baud"),
+        (r"^change = .*", "change = []", 2, "change"),
+        (r'^ovp = ".*"', 'ovp = "none"', 2, "over-voltage"),
         (r"^serial", "cal_due = 2020-01-31\nserial", 3, "2020-01-31"),
     ],
 )
@@ -216,6 +218,31 @@ def test_a_real_bench_without_an_image_says_which_and_where(idle_bench: SimProce
     assert "OpenBK7231N_QIO_" in sentence
     assert "https://" in sentence
     assert "rig convert" in sentence
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--current-limit", "99"), "99"),
+        (("--current-limit", "-1"), "-1"),
+        (("--current-limit", "nan"), "nan"),
+        (("--serial", ""), "empty"),
+        (("--serial", "X", "--serial", "X"), "twice"),
+        (("--units", "2", "--accept-no-backup", "old"), "one unit"),
+        (("--units", "1", "--serial", "X"), "one of the two"),
+        (("--flasher", "ltchiptol==4.15.0"), "ltchiptool"),
+        (("--slot", "B"), "'B'"),
+    ],
+)
+def test_a_mistake_on_the_command_line(
+    words: tuple[str, ...], says: str, idle_bench: SimProcess, tmp_path: Path
+) -> None:
+    done = rig("convert", "--bench", idle_bench.bench_file, *words, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert says in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+    assert idle_bench.status()["resets"] == 0
 
 
 def test_more_units_than_slots_needs_somebody_to_change_boards(idle_bench: SimProcess, tmp_path: Path) -> None:

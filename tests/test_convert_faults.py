@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from rig.errors import BenchBlocked
 from rig.flashers.native import NativeFlasher
 from rig.records import events
 from rig.records.events import Outcome
-from tests.sim_process import SimProcess, rig, start_rig, wait_until
+from tests.sim_process import RIG, ROOT, SimProcess, rig, start_rig, wait_until
 from tests.test_convert import of_kind, run_of
 
 pytest.importorskip("unicorn")
@@ -217,24 +219,56 @@ def test_an_efuse_write_is_stopped_on_the_wire(bench: SimProcess, tmp_path: Path
 # -- another run of the same suite ---------------------------------------------------------------------------
 
 
-def test_pytest_runs_the_suite_on_a_bench_started_by_hand(bench: SimProcess, tmp_path: Path) -> None:
-    import sys
-
-    from tests.sim_process import ROOT
-
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml")),
-            *(str(ROOT / "tests_hil" / "test_conversion.py"), "--bench", str(bench.bench_file), "--slot", "A"),
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+def pytest_on(bench: SimProcess, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """`pytest tests_hil` as a person types it."""
+    suite = [str(ROOT / "tests_hil" / "test_conversion.py"), "--bench", str(bench.bench_file)]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml")]
+    return subprocess.run(
+        [*command, *suite, *words], cwd=folder, capture_output=True, text=True, timeout=120, check=False
     )
+
+
+def test_pytest_runs_the_suite_on_a_bench_started_by_hand(bench: SimProcess, tmp_path: Path) -> None:
+    done = pytest_on(bench, tmp_path, "--slot", "A")
     assert done.returncode == 0, done.stdout
     assert the_end(tmp_path).outcome.good
+
+
+def test_an_attempt_that_does_not_reach_its_last_step_is_no_pass(bench: SimProcess, tmp_path: Path) -> None:
+    done = pytest_on(bench, tmp_path, "-k", "discharged")
+    assert done.returncode == 0, done.stdout  # what ran was fine
+    ended = the_end(tmp_path)
+    assert (ended.outcome, ended.code) == (Outcome.BLOCKED, "crashed")
+
+
+def test_what_pytest_is_told_by_the_environment_does_not_reach_a_unit(
+    bench: SimProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-k discharged")
+    done = rig("convert", "--no-report", "--bench", bench.bench_file, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    _, found = run_of(tmp_path)
+    assert any(isinstance(event, events.WriteEnded) for event in found)
+
+
+def test_a_prompt_for_the_next_board_can_be_stopped(bench: SimProcess, tmp_path: Path) -> None:
+    """A person at a terminal, no change command: SIGTERM while the rig waits for Enter."""
+    path = tmp_path / "by-hand.toml"
+    path.write_text(re.sub(r"^change = .*\n", "", bench.bench_file.read_text(), flags=re.MULTILINE))
+    master, slave = os.openpty()
+    command = [*RIG, "convert", "--no-report", "--bench", str(path), "--units", "2"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdin=slave, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        wait_for_journal(process, tmp_path, '"unit-ended"')
+        process.terminate()
+        output, _ = process.communicate(timeout=15)
+    finally:
+        os.close(master)
+        os.close(slave)
+    assert process.returncode == 130, output
+    assert the_end(tmp_path).unit == "1"  # unit 2 was never begun
 
 
 def test_one_user_a_slot(slow_bench: SimProcess, tmp_path: Path) -> None:

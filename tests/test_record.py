@@ -80,7 +80,7 @@ def test_the_first_failure_stays() -> None:
 
 def test_a_good_unit(record: UnitRecord, sink: Kept) -> None:
     record.started()
-    with record.phase("rom"):
+    with record.phase("rom", last=True):
         assert record.measure("rom_current", 0.03, low="no-current", high="short") is Outcome.PASS
         assert record.measure("version", "1.0") is Outcome.PASS
         assert record.measure("pages", 12, "B") is Outcome.PASS
@@ -98,6 +98,23 @@ def test_a_good_unit(record: UnitRecord, sink: Kept) -> None:
         Outcome.PASS, None, "02:52:49:00:00:01", True
     )  # fmt: skip
     assert end.duration_s >= sink.of("phase-ended")[0].duration_s >= 0
+
+
+def test_an_attempt_that_ended_before_its_last_step_is_no_pass(record: UnitRecord, sink: Kept) -> None:
+    with record.phase("one"):
+        pass
+    record.ended()
+    (end,) = sink.of("unit-ended")
+    assert (end.outcome, end.code) == (Outcome.BLOCKED, "crashed")
+
+
+def test_stopped_while_writing_says_that_the_board_is_half_written(record: UnitRecord, sink: Kept) -> None:
+    with pytest.raises(KeyboardInterrupt), record.phase("flash"), record.writing("00", [(0, 16)]):
+        raise KeyboardInterrupt("stopped")
+    record.ended()
+    (end,) = sink.of("unit-ended")
+    assert (end.outcome, end.code) == (Outcome.ABORTED, "half-written")
+    assert "half written" in (end.sentence or "")
 
 
 def test_a_marginal_number_makes_its_step_and_the_unit_marginal(record: UnitRecord, sink: Kept) -> None:

@@ -189,7 +189,7 @@ def test_the_board_boots_what_was_written(
     record.measure("boot_time", boot.seconds, "s", low="not-complete", high="not-complete")
 
 
-@pytest.mark.step("steady")
+@pytest.mark.step("steady", last=True)
 def test_the_steady_current_is_sane(bench: Bench, power: BoardPower, link: SlotLink, record: UnitRecord) -> None:
     volts, amps = power.average(sample_time(bench, STEADY_SAMPLE_S))
     link.check()

@@ -39,7 +39,7 @@ class SlotTable(_Table):
     baud: int = Field(default=921600, ge=9600, le=3_250_000)
     product: str
     ovp: Literal["supply", "none"] = "supply"
-    change: list[str] | None = None  # command that puts the next board in; else a prompt
+    change: list[str] | None = Field(default=None, min_length=1)  # command that puts the next board in; else a prompt
 
 
 class RecordsTable(_Table):
@@ -101,4 +101,4 @@ def profile_folders(config: BenchConfig, kind: str) -> list[Path]:
     folder = config.path.parent / config.bench.profiles
     if not folder.is_dir():
         raise UsageProblem(f"{config.path}: the profiles folder {folder} does not exist")
-    return [folder / kind]
+    return [folder / kind] if (folder / kind).is_dir() else []

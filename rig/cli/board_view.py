@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import select
+import sys
 import threading
 from types import TracebackType
 
@@ -55,14 +57,16 @@ class BoardView:
     def stopping(self) -> None:
         err.print("Stopping: outputs go off, units are put on record ...")
 
-    def ask(self, text: str) -> None:
-        """A prompt to a person; the bars rest meanwhile."""
+    def ask(self, text: str, stopped: threading.Event) -> None:
+        """A prompt to a person, until Enter or until the run is stopped; the bars rest meanwhile."""
         self._bars.stop()
         try:
             err.print(text, markup=False)
-            err.input("")
-        except EOFError:
-            raise UsageProblem("nobody is at the terminal to change boards") from None
+            while not stopped.is_set():
+                if select.select([sys.stdin], [], [], 0.2)[0]:
+                    if not sys.stdin.readline():
+                        raise UsageProblem("nobody is at the terminal to change boards")
+                    return
         finally:
             self._bars.start()
 
@@ -107,4 +111,6 @@ class BoardView:
         err.print(f"{count} unit {event.unit} in slot {event.slot}: ", end="", markup=False)
         err.print(str(event.outcome), style=colour, end="")
         err.print(f" in {event.duration_s:.1f} s{why}", markup=False, soft_wrap=True)
+        if not event.supply_off_confirmed:
+            err.print(f"  WARNING: the output of slot {event.slot} could not be read back off", style="bold red")
         self._update(event.slot, description=str(event.outcome))

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from rig.bench.bench import Bench, Slot, open_bench
+from rig.bench.power import BoardPower
 from rig.bench.slot import check_calibration, check_ports, lease_slot, slot_lock
 from rig.cli.board_view import BoardView
 from rig.cli.terminal import err, out, say, say_json
@@ -49,7 +50,8 @@ def convert(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     with open_bench(bench) as opened:
-        chosen = [opened.slot(name) for name in slot] if slot else list(opened.slots.values())
+        names = dict.fromkeys(slot or opened.slots)
+        chosen = [opened.slot(name) for name in names]
         path, sha256 = _image(opened, chosen, image)
         job = Job(
             units=_units(units, serial, len(chosen)),
@@ -62,6 +64,8 @@ def convert(
             current_limit=current_limit,
             command="rig " + " ".join(sys.argv[1:]),
         )
+        if accept_no_backup and len(job.units) > 1:
+            raise UsageProblem("--accept-no-backup is for one unit: name it with --serial, alone")
         check_job(chosen, job, somebody_there=sys.stdin.isatty())
         chosen = chosen[: len(job.units)]
         _prepare(opened, chosen, job)
@@ -69,6 +73,8 @@ def convert(
         code = _run(opened, chosen, job, run)
     if report:
         _report(run, code, as_json)
+    elif as_json:
+        say_json({"exit_code": int(code), "journal": str(run.journal)})
     else:
         say(f"Journal: {run.journal}")
     raise typer.Exit(int(code))
@@ -94,6 +100,8 @@ def _units(units: int | None, serials: list[str] | None, slots: int) -> tuple[st
         raise UsageProblem("--units numbers the units, --serial names them: give one of the two")
     if serials:
         for name in serials:
+            if not name.strip():
+                raise UsageProblem("--serial is empty")
             if serials.count(name) > 1:
                 raise UsageProblem(f"serial {name} is given twice")
         return tuple(serials)
@@ -106,8 +114,11 @@ def _prepare(bench: Bench, slots: list[Slot], job: Job) -> None:
         if not job.waive_calibration:
             check_calibration(slot)
         with slot_lock(slot), lease_slot(slot, "rig convert, looking before it starts") as channel:
-            channel.off()
-            check_ports(slot)
+            supplied = slot.product.supply
+            if job.current_limit is not None:
+                supplied = supplied.model_copy(update={"current_limit": job.current_limit})
+            with BoardPower(channel, supplied, ovp=slot.table.ovp == "supply"):
+                check_ports(slot)  # set and read back, never switched on
         if slot.table.log_port is None and not job.no_boot_proof:
             raise UsageProblem(
                 f"slot {slot.name} has no log_port in {bench.path}, so a boot cannot be proven: "

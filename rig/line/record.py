@@ -72,6 +72,8 @@ class UnitRecord:
     verdict: Verdict = field(default_factory=Verdict)
     measured: list[events.Measured] = field(default_factory=list)
     backup: Backup | None = None
+    complete: bool = False  # the last step was reached and passed
+    half_written: bool = False  # writing began and was not verified
     _began: float = field(default_factory=time.monotonic)
 
     def _who(self) -> dict[str, Any]:
@@ -87,8 +89,11 @@ class UnitRecord:
         self.emit(events.UnitStarted(**self._who(), flasher=self.flasher))
 
     @contextlib.contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """A step: its beginning, its end with outcome and duration; what is raised in it decides the outcome."""
+    def phase(self, name: str, *, last: bool = False) -> Iterator[None]:
+        """A step: its beginning, its end with outcome and duration; what is raised in it decides the outcome.
+
+        Without a `last` one that passed, an attempt is no pass, however it ended.
+        """
         self.phase_name = name
         began = time.monotonic()
         self.emit(events.PhaseStarted(**self._who(), phase=name))
@@ -105,6 +110,7 @@ class UnitRecord:
         if marginal:
             self.verdict.worsen(outcome)
         self._phase_over(name, outcome, began)
+        self.complete = self.complete or last
 
     def skipped(self, name: str) -> None:
         """A step that was not done because an earlier one failed."""
@@ -125,6 +131,12 @@ class UnitRecord:
         )
 
     def ended(self) -> None:
+        """The end of the attempt: good only if its last step passed; a board left half written is said to be."""
+        if self.verdict.outcome.good and not self.complete:
+            self.verdict = Verdict(Outcome.BLOCKED, "crashed", "the attempt ended before its last step")
+        if self.half_written and self.verdict.outcome is Outcome.ABORTED:
+            self.verdict.code = "half-written"
+            self.verdict.sentence = f"{self.verdict.sentence}; the board is half written: its content is not known"
         self.emit(
             events.UnitEnded(
                 **self._who(),
@@ -221,14 +233,13 @@ class UnitRecord:
     def writing(self, image_sha256: str, ranges: Sequence[tuple[int, int]]) -> Iterator[Callable[[], None]]:
         """From here the board is half written, until the yielded function says that it was verified."""
         self.emit(events.WriteBegun(**self._who(), image_sha256=image_sha256, ranges=list(ranges)))
-        verified = False
+        self.half_written = True
 
         def done() -> None:
-            nonlocal verified
-            verified = True
+            self.half_written = False
 
         yield done
-        if verified:
+        if not self.half_written:
             self.emit(events.WriteEnded(**self._who(), verified=True))
 
 

@@ -7,6 +7,7 @@ that died without a word is marked here: blocked, or unverified if its board was
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import signal
@@ -29,6 +30,9 @@ from rig.records.events import Event, Outcome
 from rig.records.journal import Journal
 from rig.records.run import RunFolder
 from rig.records.sink import SinkServer
+from rig.uart.scrub import scrub
+
+log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[2]  # the checkout is the rig
 _GRACE_S = 15.0  # from SIGTERM to SIGKILL for a unit's process
@@ -86,7 +90,7 @@ class Station:
         self._queue_lock = threading.Lock()
         self._courses: dict[str, _Course] = {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._stopped = threading.Event()
+        self._stopped = loader.stopped
 
     # -- the run ---------------------------------------------------------------------------------------
 
@@ -165,7 +169,7 @@ class Station:
             return Exit.ABORTED
         if outcomes & {Outcome.FAIL, Outcome.UNVERIFIED}:
             return Exit.FAILED
-        if Outcome.BLOCKED in outcomes or self._queue:
+        if outcomes & {Outcome.BLOCKED, None} or len(self._courses) < len(self.job.units):
             return Exit.BLOCKED
         return Exit.GOOD
 
@@ -176,44 +180,46 @@ class Station:
             return self._queue.popleft() if self._queue and not self._stopped.is_set() else None
 
     def _work(self, slot: Slot, server: SinkServer) -> None:
-        """Units in this slot until there are none, or the slot itself turns out bad."""
+        """Units in this slot until there are none, or the slot itself turns out bad: that blocks this slot only."""
         loaded = True
         while (unit := self._next_unit()) is not None:
             try:
                 if not loaded:
                     self._loader.next_board(slot, unit)
                 loaded = False
-            except RigError as problem:
-                with self._queue_lock:
-                    self._queue.appendleft(unit)
-                server.emit(events.Noted(slot=slot.name, level="warning", text=f"slot {slot.name} is out: {problem}"))
+                self._unit(slot, unit, server)
+            except Exception as problem:
+                if not isinstance(problem, RigError):
+                    log.exception("slot %s", slot.name)
+                if self._courses.get(unit) is None:
+                    with self._queue_lock:
+                        self._queue.appendleft(unit)
+                if not self._stopped.is_set():
+                    self._out_of_use(slot, scrub(str(problem)) or type(problem).__name__, server)
                 return
-            self._unit(slot, unit, server)
             if self._courses[unit].outcome is Outcome.BLOCKED and self._queue:
-                server.emit(
-                    events.Noted(
-                        slot=slot.name,
-                        level="warning",
-                        text=f"slot {slot.name} is out for the rest of this run: unit {unit} was blocked there",
-                    )
-                )
+                self._out_of_use(slot, f"unit {unit} was blocked there", server)
                 return
+
+    def _out_of_use(self, slot: Slot, why: str, server: SinkServer) -> None:
+        text = f"slot {slot.name} is out for the rest of this run: {why}"
+        server.emit(events.Noted(slot=slot.name, level="warning", text=text))
 
     def _unit(self, slot: Slot, unit: str, server: SinkServer) -> None:
         """One attempt, in a process of its own."""
         began = time.monotonic()
         ours, theirs = socket.socketpair()
-        log = self.folder.new_unit_dir(unit, 1) / "pytest.log"
-        with theirs, log.open("wb") as output:
-            os.fchmod(output.fileno(), 0o600)
+        output = self.folder.new_unit_dir(unit, 1) / "pytest.log"
+        with theirs, output.open("wb") as file:
+            os.fchmod(file.fileno(), 0o600)
             process = subprocess.Popen(
                 self._command(slot, unit, server.address, theirs.fileno()),
                 stdin=subprocess.DEVNULL,
-                stdout=output,
+                stdout=file,
                 stderr=subprocess.STDOUT,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,  # a Ctrl-C in the terminal is the station's to pass on
-                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                env=_environment(),
             )
         self._processes[slot.name] = process
         if self._stopped.is_set():
@@ -223,7 +229,7 @@ class Station:
         self._wait(process)
         follower.join(1)
         ours.close()
-        self._close_unit(slot, unit, process.returncode, time.monotonic() - began, server, log)
+        self._close_unit(slot, unit, process.returncode, time.monotonic() - began, server, output)
 
     def _command(self, slot: Slot, unit: str, address: Path, fd: int) -> list[str]:
         folder = self.folder.unit_dir(unit, 1)
@@ -232,12 +238,12 @@ class Station:
             *("-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT)),
             str(ROOT / "tests_hil" / "test_conversion.py"),
             *("--bench", str(self.bench.path), "--slot", slot.name, "--image", str(self.job.image)),
-            *("--flasher", self.job.flasher, "--unit", unit, "--attempt", "1"),
+            *("--flasher", self.job.flasher, f"--unit={unit}", "--attempt", "1"),
             *("--run-dir", str(self.folder.path), "--station", str(address), "--owner-fd", str(fd)),
             *("--html", str(folder / "unit.html"), "--self-contained-html"),
         ]
         if self.job.accept_no_backup:
-            command += ["--accept-no-backup", self.job.accept_no_backup]
+            command += [f"--accept-no-backup={self.job.accept_no_backup}"]
         if self.job.no_boot_proof:
             command += ["--no-boot-proof"]
         if self.job.current_limit is not None:
@@ -265,11 +271,12 @@ class Station:
                     process.kill()
 
     def _close_unit(
-        self, slot: Slot, unit: str, returncode: int, seconds: float, server: SinkServer, log: Path
+        self, slot: Slot, unit: str, returncode: int, seconds: float, server: SinkServer, output: Path
     ) -> None:
-        """A unit that did not say how it ended gets its end here."""
+        """A unit that did not say how it ended, or whose process contradicts it, gets its end here."""
         course = self._courses.setdefault(unit, _Course())
-        if course.outcome is None:
+        good = course.outcome is not None and course.outcome.good
+        if course.outcome is None or (good and returncode != 0):
             how = f"signal {signal.Signals(-returncode).name}" if returncode < 0 else f"exit code {returncode}"
             outcome, code = Outcome.BLOCKED, "crashed"
             if course.writing:
@@ -284,17 +291,24 @@ class Station:
                     outcome=outcome,
                     duration_s=seconds,
                     code=code,
-                    sentence=f"the unit's process ended with {how}; {_last_line(log)}",
+                    sentence=f"the unit's process ended with {how}; {_last_line(output)}",
                     supply_off_confirmed=self._loader.confirm_off(slot),
                 )
             )
-            course.outcome = outcome
+        page = output.with_name("unit.html")
+        if not page.exists() or not page.stat().st_size:
+            text = f"unit {unit} has no page: {page} could not be written"
+            server.emit(events.Noted(unit=unit, slot=slot.name, level="warning", text=text))
 
 
-def _last_line(log: Path) -> str:
-    from rig.uart.scrub import scrub
+def _environment() -> dict[str, str]:
+    """Ours, without what would change which of a unit's steps run."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")}
+    return kept | {"PYTHONUNBUFFERED": "1"}
 
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+
+def _last_line(output: Path) -> str:
+    lines = [line for line in output.read_text(errors="replace").splitlines() if line.strip()]
     return f"its last line: {scrub(lines[-1])[:200]}" if lines else "it printed nothing"
 
 
