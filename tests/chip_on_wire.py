@@ -114,6 +114,7 @@ class DirectLink:
         self.chip = chip
         self.baud = baud
         self.prepared = 0
+        self.power_on_ns = 0
         self.problem: RigError | None = None
 
     @property
@@ -123,6 +124,12 @@ class DirectLink:
     def prepare(self) -> None:
         self.prepared += 1
         self.chip.switch(True)
+        self.power_on_ns = time.monotonic_ns()
+
+    def off(self) -> bool:
+        self.chip.switch(False)
+        self.power_on_ns = 0
+        return True
 
     def check(self) -> None:
         if self.problem is not None:

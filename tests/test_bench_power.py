@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import serial
@@ -16,10 +17,11 @@ from chip_on_wire import ChipOnWire, until
 from rig.bench.link import SlotLink
 from rig.bench.power import BoardPower
 from rig.bench.product import Supplied, load_product
+from rig.bench.slot import use_slot
 from rig.chip import client
 from rig.chip.client import RomClient
 from rig.chip.frames import Request
-from rig.errors import BenchBlocked
+from rig.errors import BenchBlocked, UnitFailed
 from rig.flashers.native import NativeFlasher
 from rig.supply.channel import Mode, Reading, Setting
 from rig.uart.guard import Guard
@@ -217,6 +219,73 @@ def test_a_supply_that_stops_answering_is_told(channel: Channel) -> None:
             power.average(0.01)
 
 
+def test_an_unexpected_failure_to_measure_is_told(channel: Channel) -> None:
+    with powered(channel) as power:
+        channel.error = RuntimeError("the service failed")  # type: ignore[assignment]
+        assert until(lambda: power.error is not None)
+        with pytest.raises(BenchBlocked, match="measuring failed: RuntimeError: the service failed") as caught:
+            power.check()
+        assert caught.value.code == "supply-lost"
+
+
+def test_switching_off_while_it_goes_on_leaves_it_off(channel: Channel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What falls after that is no sag."""
+    monkeypatch.setattr("rig.bench.power._SETTLE_NS", 0)
+    begun, go_on = threading.Event(), threading.Event()
+    slow_on = channel.on
+
+    def on() -> int:
+        moment = slow_on()
+        begun.set()
+        assert go_on.wait(5)
+        return moment
+
+    monkeypatch.setattr(channel, "on", on)
+    with powered(channel) as power:
+        switcher = threading.Thread(target=power.on)
+        switcher.start()
+        assert begun.wait(5)
+        other = threading.Thread(target=power.off)
+        other.start()
+        other.join(0.05)
+        go_on.set()
+        switcher.join(5)
+        other.join(5)
+        assert channel.switched == [True, False]
+        assert power.on_ns == 0
+        seen = channel.measured
+        assert until(lambda: channel.measured > seen + 3)
+        assert power.sag is None
+
+
+def test_a_slot_that_was_given_back_is_not_switched_on(channel: Channel) -> None:
+    with powered(channel) as power:
+        pass
+    with pytest.raises(BenchBlocked, match="stays off"):
+        power.on()
+    assert not channel.is_on
+
+
+def test_what_was_read_last_is_known_after_switching_off(channel: Channel) -> None:
+    with powered(channel) as power:
+        assert power.reading() is None
+        power.on()
+        channel.amps = 0.031
+        seen = channel.measured
+        assert until(lambda: channel.measured > seen + 3)
+        power.off()
+        seen = channel.measured
+        assert until(lambda: channel.measured > seen + 3)
+        last = power.reading()
+        assert last is not None
+        assert (last.mode, last.amps) == ("cv", 0.031)
+        power.on()
+        channel.mode = "cc"
+        now = power.reading()
+        assert now is not None
+        assert now.mode == "cc"
+
+
 def test_samples_that_cannot_be_written_are_told(channel: Channel, tmp_path: Path) -> None:
     with powered(channel, tmp_path / "power.csv") as power:
         assert power._file is not None
@@ -303,3 +372,89 @@ def test_faults_of_port_and_supply_come_out_of_the_link(channel: Channel) -> Non
         with pytest.raises(BenchBlocked, match="gone"):
             link.check()
         channel.error = None
+
+
+def test_a_board_that_missed_its_rom_is_off_again(channel: Channel) -> None:
+    """Its factory firmware must not run: nothing has backed it up."""
+    with linked(channel) as (link, _, chip):
+        chip.twist = lambda reply: b""
+        times: list[float] = []
+        switch = channel._switch
+        channel._switch = lambda on: times.append(time.monotonic()) or switch(on)  # type: ignore[assignment]
+        flasher = NativeFlasher()
+        with pytest.raises(UnitFailed, match="after power-on") as caught:
+            flasher.identify(link)
+        assert caught.value.code == "no-link"
+        assert channel.switched == [False, True, False]
+        assert times[2] - times[1] < 2.5
+        assert link.power_on_ns == 0
+        flasher.close()
+
+
+def test_a_hung_port_does_not_keep_the_output_on(channel: Channel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rig.uart.tap._TURN_S", 0.5)
+    with linked(channel) as (link, tap, _):
+        link.boot()
+        locked, go_on = threading.Event(), threading.Event()
+
+        def hang() -> None:
+            with tap._lock:
+                locked.set()
+                go_on.wait(20)
+
+        hung = threading.Thread(target=hang)
+        hung.start()
+        assert locked.wait(5)
+        switched: list[float] = []
+        switch = channel._switch
+        channel._switch = lambda on: switched.append(time.monotonic()) or switch(on)  # type: ignore[assignment]
+        began = time.monotonic()
+        assert link.off() is True
+        assert switched[0] - began < 0.4
+        assert time.monotonic() - began < 2
+        with pytest.raises(BenchBlocked, match="its adaptor hangs"):
+            link.check()
+        go_on.set()
+        hung.join(5)
+
+
+def test_a_slot_s_output_goes_off_before_its_ports_are_closed(
+    channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closing the port may take its time."""
+
+    @contextmanager
+    def lease(*rest: object) -> Iterator[Channel]:
+        yield channel
+
+    channel.instrument = None  # type: ignore[attr-defined]
+    monkeypatch.setattr("rig.bench.slot.lease_slot", lease)
+    was_on: list[bool] = []
+    close = Tap.close
+    monkeypatch.setattr(Tap, "close", lambda tap: was_on.append(channel.is_on) or close(tap))
+    with ChipOnWire() as chip:
+        table = SimpleNamespace(flash_port=chip.path, ovp="supply", baud=921600)
+        slot = SimpleNamespace(name="A", table=table, product=load_product("ds-121"))
+        with use_slot(slot) as used:  # type: ignore[arg-type]
+            used.link.boot()
+            assert channel.is_on
+    assert was_on == [False]
+
+
+def test_power_that_comes_late_does_not_follow_switching_off(channel: Channel) -> None:
+    with linked(channel) as (link, tap, chip):
+        begun, power_on = threading.Event(), tap._on_link
+
+        def late() -> None:
+            begun.set()
+            until(lambda: False, 0.3)  # the processor was elsewhere
+            power_on()
+
+        tap._on_link = late
+        link.prepare()
+        with closing(serial.Serial(tap.path, 115200)) as port:
+            port.write(Request(0).encode())
+            assert begun.wait(5)
+            assert link.off() is True
+            assert not until(lambda: channel.is_on, 0.5)
+            assert not chip.powered

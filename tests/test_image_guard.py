@@ -103,9 +103,18 @@ def test_regions_cover_the_flash_without_gaps() -> None:
     for chip, regions in flashmap.REGIONS.items():
         assert [item.start for item in regions] == [0, *(item.end for item in regions[:-1])]
         assert regions[-1].end == flashmap.FLASH_SIZE
-        assert flashmap.region_at(flashmap.CALIBRATION[chip], chip) == flashmap.region("calibration", chip)
-        assert flashmap.region_at(flashmap.FLASH_SIZE, chip) is None
+        assert flashmap.region("calibration", chip).start == flashmap.CALIBRATION[chip]
     assert flashmap.identity_ranges() == ((0x1D0000, 0x1D1000), (0x1ED000, 0x200000))
+
+
+def test_a_plans_contents_are_the_files_bytes_at_their_places() -> None:
+    plan = plan_write(dump(), "dump.bin")
+    assert plan.ranges == [(0, 0x1D0000), (0x1D1000, 0x1C000)]
+    assert plan.contents(dump()) == [(0, dump()[:0x1D0000]), (0x1D1000, dump()[0x1D1000:0x1ED000])]
+    moved = plan_write(demo(), "demo.bin", start=0x11000)
+    assert moved.contents(demo()) == [(0x11000, demo()[0x11000:])]
+    app = demo()[0x11000:]
+    assert plan_write(app, "app.bin").contents(app) == [(0x11000, app)]
 
 
 # --- what does not ------------------------------------------------------------------------------------------------

@@ -217,9 +217,8 @@ def test_the_two_diagnoses_among_bootloader_crcs() -> None:
     assert bootloader.bootloader_crc(b"\xff" * 257) == 0xB397B8F6
     assert bootloader.bootloader_crc(bytes(300)) == 0xB7BFA0CE
     assert bootloader.bootloader_crc(bytes(256)) is None
-    assert "erased" in bootloader.diagnose(0xB397B8F6)
-    assert "cannot read its flash" in bootloader.diagnose(0xB7BFA0CE)
-    assert "unknown (CRC-32 CBC3D235)" in bootloader.diagnose(0xCBC3D235)
+    assert "erased" in bootloader.KNOWN[0xB397B8F6].name
+    assert "cannot read its flash" in bootloader.KNOWN[0xB7BFA0CE].name
 
 
 # --- reading ------------------------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import threading
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -248,14 +250,59 @@ def test_a_board_that_cannot_go_fast_is_linked_again_at_the_rom_s_speed() -> Non
 
 
 def test_a_silent_board_never_links(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rig.flashers.native._LINK_TIMEOUT_S", 0.1)
-    table.chip.powered = False
-    table.link.prepare = lambda: None  # type: ignore[method-assign]
+    monkeypatch.setattr("rig.flashers.native._WINDOW_S", 0.1)
+    table.chip.twist = lambda reply: b""
     with pytest.raises(UnitFailed, match="never answered") as caught:
         table.flasher.identify(table.link)
     assert caught.value.code == "no-link"
-    table.chip.powered = True
+    table.chip.twist = lambda reply: reply
     assert table.flasher.identify(table.link).chip == "BK7231N"
+
+
+def test_a_board_that_missed_its_rom_runs_for_a_second_and_no_longer(table: Table) -> None:
+    table.chip.twist = lambda reply: b""
+    began = time.monotonic()
+    with pytest.raises(UnitFailed, match=r"for [12]\.\d s after power-on"):
+        table.flasher.identify(table.link)
+    assert time.monotonic() - began < 2.5
+    assert not table.chip.powered
+
+
+@pytest.mark.parametrize("problem", [BenchBlocked("port-lost", "gone"), KeyboardInterrupt()])
+def test_what_ends_the_link_checks_switches_off_too(table: Table, problem: BaseException) -> None:
+    table.chip.twist = lambda reply: b""
+    checks = iter([None])  # the first, before anything is done
+
+    def check() -> None:
+        if next(checks, problem) is problem:
+            raise problem
+
+    table.link.check = check  # type: ignore[method-assign]
+    with pytest.raises(type(problem)):
+        table.flasher.identify(table.link)
+    assert not table.chip.powered
+
+
+def test_a_slow_supply_has_its_time_and_one_that_never_switches_on_is_told(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rig.flashers.native._WINDOW_S", 0.2)
+    monkeypatch.setattr("rig.flashers.native._POWER_TIMEOUT_S", 2.0)
+    on = threading.Timer(1.0, DirectLink.prepare, [table.link])
+
+    def prepare() -> None:
+        table.link.off()
+        on.start()
+
+    table.link.prepare = prepare  # type: ignore[method-assign]
+    assert table.flasher.identify(table.link).chip == "BK7231N"
+    on.join()
+    table.flasher.close()
+    table.link.prepare = table.link.off  # type: ignore[method-assign,assignment]
+    monkeypatch.setattr("rig.flashers.native._POWER_TIMEOUT_S", 0.2)
+    with pytest.raises(BenchBlocked, match="stayed off") as caught:
+        table.flasher.identify(table.link)
+    assert caught.value.code == "supply-lost"
 
 
 def test_a_board_that_falls_silent_blames_the_bench(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:

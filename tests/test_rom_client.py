@@ -13,7 +13,7 @@ import serial
 from chip_on_wire import EFUSE, ChipOnWire, until
 
 from rig.chip.client import NoReply, Refused, Retry, RomClient, crc32
-from rig.chip.ids import FLASH_PARTS, chip_name, flash_name
+from rig.chip.ids import FLASH_PARTS, chip_name
 from rig.sim import firmware
 from rig.sim.flash import SIZE, NorFlash
 
@@ -124,8 +124,7 @@ def test_what_makes_no_sense_is_not_sent(client: RomClient, chip: ChipOnWire) ->
 def test_names_of_chips_and_flashes() -> None:
     assert chip_name(0x7231C) == "BK7231N"
     assert chip_name(0x1234) == "unknown chip 0x1234"
-    assert flash_name(b"\xeb\x60\x15") == "TH25Q16HB"
-    assert flash_name(b"\x00\x00\x00") == "unknown flash 000000"
+    assert FLASH_PARTS[b"\xeb\x60\x15"].name == "TH25Q16HB"
     assert all(part.size == 0x200000 for part in FLASH_PARTS.values())
 
 

@@ -12,7 +12,7 @@ import struct
 import threading
 import time
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -277,6 +277,58 @@ def test_a_supply_that_fails_is_told_by_the_tap() -> None:
             tap.check()
 
 
+def test_an_unexpected_failure_to_switch_on_is_told_too() -> None:
+    def fail() -> None:
+        raise RuntimeError("the service failed")
+
+    with (
+        ChipOnWire() as chip,
+        Tap(chip.path, Guard(), on_link=fail) as tap,
+        closing(serial.Serial(tap.path, 115200)) as port,
+    ):
+        tap.arm()
+        port.write(LINK)
+        assert until(lambda: tap.error is not None)
+        with pytest.raises(BenchBlocked, match="switching on failed: RuntimeError: the service failed") as caught:
+            tap.check()
+        assert caught.value.code == "supply-lost"
+
+
+@pytest.mark.parametrize("end", [Tap.hold, Tap.keep_off, Tap.close])
+def test_nothing_switches_on_after_it_was_to_be_off(end: Callable[[Tap], None]) -> None:
+    begun, done = threading.Event(), []
+
+    def slowly() -> None:
+        begun.set()
+        until(lambda: False, 0.3)
+        done.append("on")
+
+    with ChipOnWire() as chip, contextlib.ExitStack() as stack:
+        tap = stack.enter_context(Tap(chip.path, Guard(), on_link=slowly))
+        with closing(serial.Serial(tap.path, 115200)) as port:
+            tap.arm()
+            port.write(LINK)
+            assert begun.wait(5)
+        if end is Tap.close:
+            stack.pop_all()
+        end(tap)
+        assert done == ["on"]  # it was under way, and has been waited for
+        assert tap._linkers == []
+        tap._switch_on(tap._armed_in)  # a thread that got the processor only now
+        assert done == ["on"]
+
+
+def test_a_link_check_seen_while_the_board_goes_off_switches_nothing_on(table: Table) -> None:
+    table.tap.arm()
+    with table.tap._lock:
+        table.tap.keep_off()
+        table.tap._armed = True  # as the thread saw it a moment ago
+        table.tap._link_seen()
+    for linker in table.tap._linkers:
+        linker.join(5)
+    assert table.links == []
+
+
 def test_a_journal_that_fails_is_not_taken_for_a_lost_port() -> None:
     def fail(refusal: Refusal) -> None:
         raise OSError("no space left on device")
@@ -333,6 +385,81 @@ def test_a_firmware_that_chatters_to_nobody_fills_no_memory() -> None:
         tap.arm()
         assert tap._to_host == b""
         tap.check()
+
+
+def test_a_hung_port_is_told_and_lets_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An adaptor that takes nothing more."""
+    monkeypatch.setattr("rig.uart.port._WRITE_S", 0.3)
+    with a_board_nobody_reads() as (tap, _):
+        fd = os.open(tap.path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        try:
+            fill(fd, tap)
+        finally:
+            os.close(fd)
+        with pytest.raises(BenchBlocked, match="takes no bytes: its adaptor hangs") as caught:
+            tap.check()
+        assert caught.value.code == "port-lost"
+
+
+def fill(fd: int, tap: Tap) -> None:
+    def more() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            os.write(fd, b"\xff" * 1024)
+        return tap.error is not None
+
+    assert until(more)
+
+
+def test_a_port_stuck_in_its_driver_holds_up_nobody_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rig.uart.tap._TURN_S", 0.2)
+    stuck, go_on = threading.Event(), threading.Event()
+    with a_board_nobody_reads() as (tap, _), closing(serial.Serial(tap.path, 115200)) as port:
+
+        def hang(data: bytes) -> int:
+            stuck.set()
+            go_on.wait(20)
+            return len(data)
+
+        monkeypatch.setattr(tap._port, "write", hang)
+        port.write(b"\xff")
+        assert stuck.wait(5)
+        began = time.monotonic()
+        tap.hold()
+        tap.arm()
+        tap.disarm()
+        with pytest.raises(BenchBlocked, match="its adaptor hangs"):
+            tap.check()
+        tap.close()
+        assert time.monotonic() - began < 2
+        assert tap._port.is_open  # its descriptor is still in use
+        go_on.set()
+        assert until(lambda: not tap._thread.is_alive())
+
+
+def test_a_slow_port_is_no_gap_in_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port whose buffer is shorter than a frame: write() comes back when the wire took it."""
+    frame = Request(0x07, struct.pack("<I", 0x12000) + b"\x01" * 0x1000, True).encode()  # 01 begins a frame, too
+    heard = bytearray()
+    with a_board_nobody_reads() as (tap, board), closing(serial.Serial(tap.path, 115200)) as port:
+        tap.guard.allow_writes([(0, SIZE)])
+        write = tap._port.write
+
+        def slowly(data: bytes) -> int | None:
+            done = write(data)
+            until(lambda: False, 0.3)
+            return done
+
+        def more() -> int:
+            with contextlib.suppress(BlockingIOError):
+                heard.extend(os.read(board, 0x4000))
+            return len(heard)
+
+        monkeypatch.setattr(tap._port, "write", slowly)
+        port.write(frame[:100])
+        assert until(lambda: more() >= 100)
+        port.write(frame[100:])  # waits while the tap's write does
+        assert until(lambda: more() >= len(frame), 2)
+        assert heard == frame
 
 
 def test_bytes_dropped_by_arming_do_not_look_like_a_lost_port() -> None:

@@ -20,6 +20,11 @@ class SlotLink:
     def path(self) -> str:
         return self._tap.path
 
+    @property
+    def power_on_ns(self) -> int:
+        """Monotonic nanoseconds of when the board got its power; 0 while it has none."""
+        return self._power.on_ns
+
     def prepare(self) -> None:
         self._tap.hold()
         self.off_volts = self._power.off_and_discharged()
@@ -33,9 +38,18 @@ class SlotLink:
         return self._power.on()
 
     def off(self) -> bool:
-        """Board off, TX low; True when the output was read back off."""
-        self._tap.hold()
-        return self._power.off()
+        """Board off, TX low; True when the output was read back off.
+
+        The output goes first and in any case: a port that hangs must not keep it on.
+        """
+        try:
+            self._tap.keep_off()
+        finally:
+            try:
+                is_off = self._power.off()
+            finally:
+                self._tap.hold()
+        return is_off
 
     def check(self) -> None:
         self._tap.check()

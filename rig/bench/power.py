@@ -43,10 +43,12 @@ class BoardPower:
         self._samples = samples
         self._file: IO[str] | None = None
         self._lock = threading.Lock()
+        self._switching = threading.Lock()  # on or off, and what is known of it, one after the other
         self._stop = threading.Event()
         self._closely = threading.Event()
         self._on_ns = 0
         self._sag: Sag | None = None
+        self._last: Reading | None = None  # while it was on
         self._recent: list[Reading] = []
         self.error: RigError | None = None
         self.setting: Setting | None = None
@@ -83,18 +85,27 @@ class BoardPower:
 
     def on(self) -> int:
         """Output on; monotonic nanoseconds of the switching."""
-        moment = self.channel.on()
-        with self._lock:
-            self._on_ns = moment
-            self._sag = None
-            self._recent.clear()
+        with self._switching:
+            if self._stop.is_set():
+                raise BenchBlocked("supply-lost", "the slot is being given back: its output stays off")
+            moment = self.channel.on()
+            with self._lock:
+                self._on_ns = moment
+                self._sag = self._last = None
+                self._recent.clear()
         return moment
 
     def off(self) -> bool:
         """Output off; True when it was read back off."""
-        with self._lock:
-            self._on_ns = 0
-        return self.channel.off()
+        with self._switching:
+            with self._lock:
+                self._on_ns = 0
+            return self.channel.off()
+
+    @property
+    def on_ns(self) -> int:
+        """Monotonic nanoseconds of when we switched on; 0 while we want it off."""
+        return self._on_ns
 
     def off_and_discharged(self) -> float:
         """Off, and the rail below the product's off level: returns its volts. BenchBlocked("rail-stuck") if not."""
@@ -128,6 +139,10 @@ class BoardPower:
         with self._lock:
             return self._sag
 
+    def reading(self) -> Reading | None:
+        """What the supply reads; once we have switched it off, what it last read before that (None: nothing)."""
+        return self.channel.measure() if self._on_ns else self._last
+
     def average(self, seconds: float, *, until: Callable[[], bool] = lambda: False) -> tuple[float, float]:
         """(volts, amps), the means of what is sampled over the next `seconds`."""
         with self._lock:
@@ -155,13 +170,16 @@ class BoardPower:
         while not self._stop.is_set():
             try:
                 reading = self.channel.measure()
+                self._note(reading)
             except RigError as problem:
                 self.error = problem
                 return
-            self._note(reading)
+            except Exception as problem:  # noqa: BLE001 - nobody else sees what ends this thread
+                self.error = BenchBlocked("supply-lost", f"measuring failed: {type(problem).__name__}: {problem}")
+                return
             try:
                 self._keep(reading)
-            except OSError as problem:
+            except (OSError, ValueError) as problem:
                 self.error = BenchBlocked("crashed", f"the power samples cannot be written: {problem}")
                 return
             if not self._closely.is_set():
@@ -175,6 +193,8 @@ class BoardPower:
         with self._lock:
             self._recent.append(reading)
             del self._recent[:-1000]
+            if self._on_ns and reading.mono_ns >= self._on_ns:
+                self._last = reading
             if not self._on_ns or reading.mono_ns < self._on_ns + _SETTLE_NS:
                 return
             limited = reading.mode == "cc"

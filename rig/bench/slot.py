@@ -81,8 +81,10 @@ def use_slot(
         power = stack.enter_context(BoardPower(channel, supplied, ovp=slot.table.ovp == "supply", samples=samples))
         guard = Guard(slot.product.flash_size)
         tap = stack.enter_context(Tap(slot.table.flash_port, guard, on_link=power.on, on_refusal=on_refusal))
+        link = SlotLink(tap, power, slot.table.baud)
+        stack.callback(link.off)  # before the tap is closed: a hung port may take its time
         tap.hold()
-        yield OpenSlot(slot, channel.instrument, power, tap, guard, SlotLink(tap, power, slot.table.baud))
+        yield OpenSlot(slot, channel.instrument, power, tap, guard, link)
 
 
 def check_calibration(slot: Slot) -> None:

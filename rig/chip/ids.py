@@ -45,8 +45,3 @@ PROTECT_MASK = 0x407C  # BP0-BP4 and CMP over a 16-bit status register. Source: 
 
 def chip_name(chip_id: int) -> str:
     return CHIPS.get(chip_id, f"unknown chip 0x{chip_id:x}")
-
-
-def flash_name(jedec: bytes) -> str:
-    part = FLASH_PARTS.get(jedec)
-    return part.name if part else f"unknown flash {jedec.hex()}"

@@ -17,6 +17,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     help="Hardware-in-the-loop test and production rig for BK7231N Wi-Fi modules. "
     "A DS-121 is a mains switch: work on it only unplugged from the mains.",
 )
@@ -43,6 +44,11 @@ def main() -> None:
     except RigError as problem:
         err.print(f"rig: {scrub(str(problem))}", markup=False, highlight=False, soft_wrap=True)
         code = problem.exit_code
+    except OSError as problem:
+        if problem.filename is None:  # of no file the user could have named: a bug
+            raise
+        err.print(f"rig: {problem.filename}: {problem.strerror}", soft_wrap=True)
+        code = Exit.USAGE
     except (KeyboardInterrupt, typer.Abort):
         err.print("rig: stopped", markup=False)
         code = Exit.ABORTED

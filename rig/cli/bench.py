@@ -17,6 +17,7 @@ from rig.errors import Exit, RigError, UsageProblem
 from rig.files import write_durably
 from rig.line.loading import MAINS
 from rig.supply import client
+from rig.target import check_file
 
 app = typer.Typer(no_args_is_help=True, help="The bench itself. Example: rig bench check --bench bench.toml")
 
@@ -145,6 +146,7 @@ ovp = "supply"                      # or "none" for a supply without over-voltag
 def init(file: Annotated[Path, typer.Argument()] = Path("bench.toml")) -> None:
     if file.exists():
         raise UsageProblem(f"{file} is there already: it is not replaced")
+    check_file(file)
     ports = [_stable(port.device) for port in comports()] + ["/dev/serial/by-path/FLASH", "/dev/serial/by-path/LOG"]
     write_durably(file, _TEMPLATE.format(resource="TCPIP::192.168.1.50::5025::SOCKET", flash=ports[0], log=ports[1]))
     say(f"Wrote {file}: fill in supply and ports, then: rig bench check --bench {file}")

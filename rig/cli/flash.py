@@ -13,14 +13,17 @@ import typer
 from rig.bench.bench import Bench, Slot, open_bench
 from rig.bench.slot import OpenSlot, use_slot
 from rig.cli.terminal import err, flash_progress, say, say_json
-from rig.errors import Exit, UnitFailed, UsageProblem
+from rig.errors import Coded, Exit, UnitFailed, UsageProblem
 from rig.files import write_durably
 from rig.flashers import load_flasher
-from rig.flashers.base import ChipIdentity, Flasher, FlashResult
+from rig.flashers.base import Flasher, FlashResult, Progress
+from rig.flashers.fit import require_chip, rom_minimum
 from rig.flashers.native import NativeFlasher
 from rig.image.guard import plan_write
 from rig.image.identify import read_image
+from rig.line.boot import refined
 from rig.records.backups import BackupStore
+from rig.target import check_file, check_folder
 
 app = typer.Typer(
     no_args_is_help=True, help="One flash operation on one board. Example: rig flash info --bench b.toml"
@@ -61,6 +64,8 @@ def _work(bench: str, slot: str | None, flasher: str) -> Iterator[_Work]:
         with use_slot(place, holder=f"rig flash, {flasher}") as used:
             try:
                 yield _Work(opened, place, used, chosen, rom)
+            except Coded as problem:
+                raise refined(problem, used.power, rom_minimum(place.product)) from None
             finally:
                 chosen.close()
                 rom.close()
@@ -122,6 +127,7 @@ def read(file: Path, bench: BenchOption = "bench.toml", slot: SlotOption = None,
          as_json: JsonOption = False) -> None:  # fmt: skip
     if file.exists():
         raise UsageProblem(f"{file} is there already: a dump never replaces a file")
+    check_file(file)
     with _work(bench, slot, flasher) as work, flash_progress() as progress:
         offset, size = _range(work.slot, start, length)
         result = work.flasher.read(work.used.link, offset, size, progress)
@@ -135,12 +141,13 @@ def write(file: Path, bench: BenchOption = "bench.toml", slot: SlotOption = None
           start: Annotated[str | None, typer.Option(help="Flash offset; default: where the image belongs.")] = None,
           out: RunsOption = Path("runs"), as_json: JsonOption = False) -> None:  # fmt: skip
     data = read_image(file)
+    check_folder(out / "backups")
     with _work(bench, slot, flasher) as work, flash_progress() as progress:
         at = None if start is None else _number(start, "start")
         product = work.slot.product
         plan = plan_write(data, file.name, chip=product.chip, flash_size=product.flash_size, start=at)
-        pieces = [(p.flash_offset, data[p.source_offset : p.source_offset + p.length]) for p in plan.pieces]
-        _open_for_writing(work, out, [(p.flash_offset, p.length) for p in plan.pieces], progress)
+        pieces = plan.contents(data)
+        _open_for_writing(work, out, plan.ranges, progress)
         work.release()
         result = work.flasher.write(work.used.link, pieces, progress)
         check = work.rom.verify(work.used.link, pieces, progress)
@@ -158,7 +165,7 @@ def verify(file: Path, bench: BenchOption = "bench.toml", slot: SlotOption = Non
         if start is None:
             product = work.slot.product
             plan = plan_write(data, file.name, chip=product.chip, flash_size=product.flash_size)
-            pieces = [(p.flash_offset, data[p.source_offset : p.source_offset + p.length]) for p in plan.pieces]
+            pieces = plan.contents(data)
         else:
             offset, _ = _range(work.slot, start, str(len(data)))
             pieces = [(offset, data)]
@@ -170,6 +177,7 @@ def verify(file: Path, bench: BenchOption = "bench.toml", slot: SlotOption = Non
 def erase(start: Number, length: Number, bench: BenchOption = "bench.toml", slot: SlotOption = None,
           flasher: FlasherOption = "native", out: RunsOption = Path("runs"),
           as_json: JsonOption = False) -> None:  # fmt: skip
+    check_folder(out / "backups")
     with _work(bench, slot, flasher) as work, flash_progress() as progress:
         offset, size = _range(work.slot, start, length)
         if offset % 0x1000 or size % 0x1000:
@@ -180,12 +188,11 @@ def erase(start: Number, length: Number, bench: BenchOption = "bench.toml", slot
     _finish(result, as_json)
 
 
-def _open_for_writing(work: _Work, runs: Path, ranges: list[tuple[int, int]], progress: object) -> None:
+def _open_for_writing(work: _Work, runs: Path, ranges: list[tuple[int, int]], progress: Progress) -> None:
     """The guard opens only with a backup in hand: the board's first one, or the one taken now."""
     link = work.used.link
-    who: ChipIdentity = work.rom.identify(link)
-    if who.chip_id != work.slot.product.chip_id:
-        raise UnitFailed("wrong-chip", f"the chip is a {who.chip}, the slot's product has a {work.slot.product.chip}")
+    who = work.rom.identify(link, progress)
+    require_chip(who, work.slot.product)
     if who.identity is None:
         raise UnitFailed("unreadable", "this board tells neither UID nor MAC, so its backup could not be found again")
     store = BackupStore(runs / "backups")
@@ -195,7 +202,7 @@ def _open_for_writing(work: _Work, runs: Path, ranges: list[tuple[int, int]], pr
         err.print(f"Backup: {backup.path} (taken earlier)", markup=False, soft_wrap=True)
     else:
         err.print("Backup: reading the whole flash first ...")
-        data = work.rom.read(link, 0, work.slot.product.flash_size).data
+        data = work.rom.read(link, 0, work.slot.product.flash_size, progress).data
         assert data is not None
         backup = store.keep(who.identity, data)
         err.print(f"Backup: {backup.path}", markup=False, soft_wrap=True)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from rig.bench.bench import open_bench
+from rig.bench.power import BoardPower
+from rig.bench.product import Product
 from rig.bench.slot import use_slot
 from rig.cli.terminal import err, say, say_json
-from rig.errors import Exit, UsageProblem
+from rig.errors import BenchBlocked, Exit, UsageProblem
+from rig.flashers.fit import rom_minimum
 from rig.image.firmware import load_profiles
 from rig.line.boot import watch_boot, weak_supply
+from rig.target import check_file
 from rig.uart.bootlog import BootLog
 from rig.uart.scrub import scrub
 from rig.uart.verdict import BootKind
 
 HELP = "Power-cycle a board and show its boot log with the verdict. Example: rig log --bench bench.toml --slot A"
+_SAMPLE_S = 0.3  # how long the current of a silent board is averaged
 
 
 def log(
@@ -28,6 +34,10 @@ def log(
     save: Annotated[Path | None, typer.Option(help="Keep the log, not scrubbed, readable by you only.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print verdict and lines as JSON.")] = False,
 ) -> None:
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise UsageProblem(f"--seconds takes more than 0, not {seconds:g}")
+    if save is not None:
+        check_file(save)
     with open_bench(bench) as opened:
         place = opened.slot(slot or next(iter(opened.slots)))
         if place.table.log_port is None:
@@ -38,6 +48,8 @@ def log(
             BootLog.open(place.table.log_port, save) as boot_log,
         ):
             boot = watch_boot(used.link, boot_log, profiles, seconds, speed=opened.speed)
+            if boot.verdict.kind is BootKind.SILENT:
+                _require_current(used.power, place.product)
             sag = weak_supply(used.power)
             shown = scrub(boot_log.text())
     verdict = boot.verdict
@@ -63,3 +75,10 @@ def log(
     if sag and verdict.kind is not BootKind.BOOTED:
         raise typer.Exit(int(Exit.BLOCKED))
     raise typer.Exit(int(Exit.GOOD if verdict.kind is BootKind.BOOTED else Exit.FAILED))
+
+
+def _require_current(power: BoardPower, product: Product) -> None:
+    """Silence of a slot that draws no current says nothing of a board: there is none."""
+    _, amps = power.average(_SAMPLE_S)
+    if amps < rom_minimum(product):
+        raise BenchBlocked("no-current", f"the slot draws {amps * 1000:.1f} mA: no board in it, or no contact")

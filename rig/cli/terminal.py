@@ -13,8 +13,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rig.flashers.base import Progress as FlashProgress
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# As it is: rich would make a smiley of the `:ab:` in a MAC, and take [words] out as markup.
+out = Console(highlight=False, emoji=False, markup=False)
+err = Console(stderr=True, highlight=False, emoji=False, markup=False)
 
 
 def say(text: str) -> None:

@@ -36,6 +36,15 @@ class Link(Protocol):
         """Switch the board off and let it discharge; the next link check seen on `path` switches it on."""
         ...
 
+    @property
+    def power_on_ns(self) -> int:
+        """Monotonic nanoseconds of when the board got its power; 0 while it has none."""
+        ...
+
+    def off(self) -> bool:
+        """Switch the board off now; True when the output was read back off. Waits for no port that hangs."""
+        ...
+
     def check(self) -> None:
         """Raise what went wrong underneath: a lost port, a supply that failed, a command the guard stopped."""
         ...

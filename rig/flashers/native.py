@@ -6,6 +6,7 @@ blank sectors, keeps what stands beside an unaligned edge, and compares by the c
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 
@@ -18,7 +19,9 @@ from rig.errors import Aborted, BenchBlocked, Coded, UnitFailed
 from rig.flashers.base import ChipIdentity, FlashResult, Link, Progress, no_progress
 
 BLOCK = 0x10000
-_LINK_TIMEOUT_S = 5.0
+_POWER_TIMEOUT_S = 5.0  # from the first link check to power: a supply of 118 ms a command takes under two
+_WINDOW_S = 1.0  # the ROM listens for 0.25 s after power-on: a board silent for longer runs its firmware by now
+_LINK_SLICE_S = 0.05
 _READ_TIMEOUT_S = 0.005
 _TLV_MAC = 0x1D0000  # calibration sector of an N; MAC entry as read by ltchiptool `soc/bk72xx`
 _MAC_ENTRY = bytes.fromhex("0211111106000000")
@@ -124,12 +127,30 @@ class NativeFlasher:
         self._port = serial.Serial(link.path, LINK_BAUD, timeout=_READ_TIMEOUT_S)
         rom = RomClient(self._port, on_silence=link.check)
         try:
-            rom.link(_LINK_TIMEOUT_S)
+            self._link(rom, link)
         except NoReply as problem:
             raise UnitFailed("no-link", f"the board has power but never answered: {problem}") from None
         self._rom, self._linked_to = rom, link
         self._speed_up(rom, link)
         return rom
+
+    def _link(self, rom: RomClient, link: Link) -> None:
+        """Link checks until one is answered. Whatever else comes, the board goes off: nothing backed it up yet."""
+        try:
+            asked = time.monotonic()
+            while True:
+                with contextlib.suppress(NoReply):
+                    rom.link(_LINK_SLICE_S)
+                    return
+                link.check()
+                now, powered = time.monotonic(), link.power_on_ns / 1e9
+                if powered and now > powered + _WINDOW_S:
+                    raise NoReply(f"no answer to link checks for {now - powered:.1f} s after power-on")
+                if not powered and now > asked + _POWER_TIMEOUT_S:
+                    raise BenchBlocked("supply-lost", f"the output stayed off for {now - asked:.1f} s of link checks")
+        except BaseException:
+            link.off()
+            raise
 
     def _speed_up(self, rom: RomClient, link: Link) -> None:
         """The slot's speed; a board that does not follow is linked again at the ROM's own and left there."""
@@ -144,7 +165,7 @@ class NativeFlasher:
             assert self._port is not None
             self._port.baudrate = LINK_BAUD
             self._port.reset_input_buffer()
-            rom.link(_LINK_TIMEOUT_S)
+            self._link(rom, link)
 
     # -- flash -----------------------------------------------------------------------------------------
 

@@ -44,11 +44,3 @@ KNOWN = {item.crc: item for item in _KNOWN}
 def bootloader_crc(data: bytes) -> int | None:
     """CRC-32 of the first 257 bytes; None if there are fewer."""
     return zlib.crc32(data[:CRC_LENGTH]) if len(data) >= CRC_LENGTH else None
-
-
-def diagnose(crc: int) -> str:
-    """What this checksum says, in words: "the bootloader is erased …". Never raises."""
-    known = KNOWN.get(crc)
-    if known is None:
-        return f"the bootloader is unknown (CRC-32 {crc:08X}): neither erased nor zeros nor Tuya's 1.0.1"
-    return f"the bootloader is {known.name}"

@@ -68,11 +68,6 @@ def region(name: str, chip: str = "BK7231N") -> Region:
     return {item.name: item for item in REGIONS[chip]}[name]
 
 
-def region_at(offset: int, chip: str = "BK7231N") -> Region | None:
-    """The region holding `offset`; None outside the flash."""
-    return next((item for item in REGIONS[chip] if item.start <= offset < item.end), None)
-
-
 def identity_ranges(chip: str = "BK7231N") -> tuple[Range, ...]:
     """What makes a board this one board: never taken from another board's dump."""
     return tuple((item.start, item.end) for item in REGIONS[chip] if item.identity)

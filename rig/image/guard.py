@@ -41,6 +41,18 @@ class Plan:
         """Bytes written in all."""
         return sum(piece.length for piece in self.pieces)
 
+    @property
+    def ranges(self) -> list[tuple[int, int]]:
+        """(flash offset, length) of every piece."""
+        return [(piece.flash_offset, piece.length) for piece in self.pieces]
+
+    def contents(self, data: bytes) -> list[tuple[int, bytes]]:
+        """(flash offset, content) of every piece, out of the file's `data`."""
+        return [
+            (piece.flash_offset, data[piece.source_offset : piece.source_offset + piece.length])
+            for piece in self.pieces
+        ]
+
 
 def plan_write(
     data: bytes,

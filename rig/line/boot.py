@@ -7,6 +7,7 @@ walks into safe mode.
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ _LOOK_S = 0.25  # how often the lines so far are judged
 _LOOP_RESETS = 3  # so many resets in one power-on are a loop: no need to wait for more
 _SILENCE_S = 8.0  # nothing at all for so long: it will not speak any more
 _LEAST_SILENCE_S = 3.0  # of a fast simulated bench: it is not always as fast as it was asked to be
+_LEAST_UNSEEN_S = 3.0
 _SAG_HUNT_S = 1.5  # how long a looping board is watched closely for a sagging rail
 
 _CODES = {
@@ -61,10 +63,25 @@ def watch_boot(
         verdict = judge(lines, profiles)
         if line is not None or verdict.complete:
             at = line.mono_ns if line else lines[-1].mono_ns
-            return Boot(verdict, moment, (at - moment) / 1e9)
+            return Boot(verdict, moment, (at - moment) / 1e9, _causes(lines, profiles))
         quiet = time.monotonic() - (lines[-1].mono_ns if lines else moment) / 1e9
         if verdict.resets >= _LOOP_RESETS or quiet > silence or time.monotonic() > deadline:
             return Boot(verdict, moment, None, _causes(lines, profiles))
+
+
+def boot_unseen(link: SlotLink, profiles: Sequence[FirmwareProfile], *, speed: float = 1.0) -> None:
+    """Power-cycle a board that has no log port, and wait for as long as the slowest of `profiles` takes to come up.
+
+    Raises what `link.check()` does, as soon as it does.
+    """
+    link.boot()
+    expected = max((profile.log.expected_s for profile in profiles), default=0.0) / speed
+    deadline = time.monotonic() + max(_LEAST_UNSEEN_S, expected)
+    never = threading.Event()
+    while (left := deadline - time.monotonic()) > 0:
+        link.check()
+        never.wait(min(_LOOK_S, left))
+    link.check()
 
 
 def _causes(lines: Sequence[LogLine], profiles: Sequence[FirmwareProfile]) -> tuple[str, ...]:
@@ -81,15 +98,19 @@ def _causes(lines: Sequence[LogLine], profiles: Sequence[FirmwareProfile]) -> tu
 def require_boot(boot: Boot, power: BoardPower, expected: str | None, version: str | None) -> None:
     """Raise what the boot says of the board: BenchBlocked("weak-supply") when the rail sagged, else UnitFailed."""
     verdict = boot.verdict
-    if boot.seconds is None:
+    if boot.seconds is None or verdict.kind is not BootKind.BOOTED:  # a loop or a crash, marker or not
         if sag := _hunt_sag(power, boot):
             raise sag
         code = _CODES.get(verdict.kind, "not-complete")
         raise UnitFailed(code, verdict.sentence)
+    if verdict.safe_mode:
+        raise UnitFailed("safe-mode", verdict.sentence)
     if expected and verdict.firmware and verdict.firmware != expected:
         raise UnitFailed("wrong-firmware", f"{verdict.firmware} came up, {expected} was written")
     if version and verdict.version and verdict.version != version:
         raise UnitFailed("wrong-firmware", f"version {verdict.version} came up, {version} was written")
+    if verdict.rf_lost:
+        raise UnitFailed("calibration-lost", verdict.sentence)
 
 
 def _hunt_sag(power: BoardPower, boot: Boot) -> BenchBlocked | None:
@@ -102,7 +123,7 @@ def _hunt_sag(power: BoardPower, boot: Boot) -> BenchBlocked | None:
         power.watch_closely(False)
     found = weak_supply(power)
     lost = len(boot.causes) > 1 and set(boot.causes) == {"power-on"}
-    if found is None and lost and boot.verdict.resets >= _LOOP_RESETS:
+    if found is None and lost and boot.verdict.resets > 1:  # once may be a bouncing contact
         # only losing power clears the reset cause: the rail fell through the chip's reset level, faster than a
         # supply's meter shows
         return BenchBlocked(
@@ -130,14 +151,24 @@ def weak_supply(power: BoardPower) -> BenchBlocked | None:
     )
 
 
-def refined(problem: Coded, power: BoardPower, rom_minimum: float) -> Coded:
-    """The same failure, seen with the supply's eyes: a board that went silent may have lost its power."""
+def refined(problem: Coded, power: BoardPower, rom_minimum: float, rom_maximum: float = 0.0) -> Coded:
+    """The same failure, seen with the supply's eyes: a board that went silent may have lost its power.
+
+    `rom_minimum` and `rom_maximum` are the amps that the product draws in its ROM.
+    """
     if problem.code not in ("no-link", "link-lost", "verify-failed", "erase-failed", "backup-mismatch"):
         return problem
-    reading = power.channel.measure()
-    if reading.mode == "off":
-        return problem
-    if problem.code in ("no-link", "link-lost"):
+    reading = power.reading()
+    if problem.code in ("no-link", "link-lost") and reading is not None:
+        if reading.mode == "off":
+            return BenchBlocked(
+                "supply-lost", "the output went off by itself: a protection tripped, or somebody switched it off"
+            )
+        if reading.mode == "cc" and _limit(power) < rom_maximum:
+            return BenchBlocked(
+                "weak-supply",
+                f"the supply limits the board to {_limit(power):g} A, a healthy one may draw {rom_maximum:g} A",
+            )
         if reading.mode == "cc":
             return UnitFailed("short", f"the board pulls the supply into its current limit ({reading.amps:.3f} A)")
         if reading.amps < rom_minimum:

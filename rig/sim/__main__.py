@@ -13,9 +13,10 @@ from typing import Annotated
 
 import typer
 
-from rig.errors import RigError, UsageProblem
+from rig.errors import Exit, RigError, UsageProblem
 from rig.sim.bench import SimBench
 from rig.sim.spec import PERSONALITIES, SimOptions, check_options
+from rig.target import check_file
 
 _LINGER_S = 5.0  # after the owner went away: long enough for a supply service to switch the outputs off
 
@@ -46,6 +47,7 @@ def sim(
     options = SimOptions(boards, flash, speed, powered, reset_every, supply, seed)
     check_options(options)
     if not owned:
+        check_file(bench_file)
         _spare(bench_file)
     stop_r, stop_w = os.pipe()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -96,6 +98,11 @@ def main() -> None:
     except RigError as problem:
         typer.echo(f"rig sim: {problem}", err=True)
         raise SystemExit(int(problem.exit_code)) from None
+    except OSError as problem:
+        if problem.filename is None:
+            raise
+        typer.echo(f"rig sim: {problem.filename}: {problem.strerror}", err=True)
+        raise SystemExit(int(Exit.USAGE)) from None
 
 
 if __name__ == "__main__":

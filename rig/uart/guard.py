@@ -12,11 +12,18 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from rig.chip.frames import ERASE_SIZES, SECTOR, Header, Long, Short
+from rig.chip.frames import ERASE_SIZES, PREFIX, SECTOR, Header, Long, Short
 from rig.chip.ids import SCTRL_EFUSE_CTRL
 
 _EFUSE_WRITE = 0x2
 _SR_ONE_TIME = 0x3900  # LB1-LB3 and SRP1 lock for good. Source: SPI NOR data sheets of this class (GD25Q16)
+
+# The ROM drops what comes while it is busy, and takes up again wherever the rest of a frame has 01 E0 FC: what the
+# guard saw as an address would be a command. So no address may hold these three bytes. Below this bound FC is never
+# an address's third or fourth byte and 01 never its fourth: the prefix fits neither into one nor across the two of
+# a CRC, nor from a write's address into its data. A bound of 16 MiB would let 00FCE001 pass. Tools wrap addresses
+# by the flash's size, twice at most; only one that probes a BK7231T reads further up (0x1011000).
+_FLASH_END = 0xFC0000
 
 # whole frame sizes of the commands that have one; another size is not that command
 _SHORT_SIZES: dict[int, int] = {
@@ -89,6 +96,8 @@ class Guard:
         return refusal
 
     def _rule(self, header: Header) -> str | None:
+        if any(address >= _FLASH_END for address in _flash_addresses(header)):
+            return "an address that no flash has"
         return self._long(header) if header.long else self._short(header)
 
     def _short(self, header: Header) -> str | None:
@@ -97,6 +106,8 @@ class Guard:
             return "not on the list of commands that may pass"
         if header.size != size:
             return f"has {header.size} bytes, this command has {size}"
+        if PREFIX in header.head:
+            return "holds the beginning of another command"
         if header.code == Short.REBOOT and header.head != b"\xa5":
             return "not the reboot command"
         if header.code == Short.WRITE_REG:
@@ -138,6 +149,15 @@ class Guard:
         if any(start <= address and address + size <= end for start, end in self._ranges):
             return None
         return "outside the ranges planned for this board"
+
+
+def _flash_addresses(header: Header) -> tuple[int, ...]:
+    """The flash addresses that a frame names; its size has not been looked at yet."""
+    if header.long:
+        return () if header.address is None else (header.address,)
+    if header.code == Short.CHECK_CRC and len(header.head) >= 8:
+        return struct.unpack_from("<II", header.head)
+    return ()
 
 
 def _merged(spans: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:

@@ -8,14 +8,18 @@ import serial
 
 from rig.errors import BenchBlocked
 
+_WRITE_S = 2.0  # the longest write, a sector at 115200 baud, takes 0.4 s: after this the adaptor hangs
+
 
 def open_port(path: str, baud: int, *, timeout: float = 0.0) -> serial.Serial:
     """Open `path` (a device or a pyserial URL) exclusively at `baud`, 8N1, read timeout in seconds.
 
+    A write that the adaptor does not take within two seconds raises serial.SerialTimeoutException.
+
     Raises BenchBlocked("port-lost") that says whether the port is missing, in use, or not allowed.
     """
     try:
-        port = serial.serial_for_url(path, baudrate=baud, timeout=timeout, do_not_open=True)
+        port = serial.serial_for_url(path, baudrate=baud, timeout=timeout, write_timeout=_WRITE_S, do_not_open=True)
         port.exclusive = True
         port.open()
     except (serial.SerialException, OSError, ValueError) as problem:

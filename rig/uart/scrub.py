@@ -13,22 +13,50 @@ from collections.abc import Iterable
 HIDDEN = "***"
 _WORTH = 8  # characters, WPA's shortest password: shorter finds are not looked for elsewhere, that hits too much
 
-_SECRET_NAME = (
-    r"[\w.-]*(?:passw(?:or)?d|passphrase|mqtt_?pass|secret|token|(?:auth|auz|local|sec|session)_?key)[\w.-]*"
-    r"|(?:wifi_?|ap_?|sta_?)?pass\d?|pwd|(?:wpa_?|ap_?|gw_?)?psk(?:_?key)?"
+_PASSWORD = (
+    r"(?:[\w.-]*(?:passw(?:or)?d|passphrase|mqtt_?pass)[\w.-]*"
+    r"|(?:wifi_?|ap_?|sta_?)?pass\d?|pwd|(?:wpa_?|ap_?|gw_?)?psk(?:_?key)?)"
 )
+_OTHER = (
+    r"(?:[\w.-]*(?:secret|token|authorization"
+    r"|(?:auth|auz|local|sec|session|api|access|private|shared|wifi|wpa|wep)[_-]?key)[\w.-]*)"
+)
+_SCHEME = r"(?:(?:basic|bearer|digest)[ \t]+)?"  # of an HTTP header: not itself the secret
+_IS = r"[ \t]*[:=][ \t]*"
+# What is said of a password and is none: "password is wrong".
+_STATE = r"(?:not|too|null|none|wrong|empty|invalid|valid|incorrect|correct|required|missing|set|unset|ok)"
+_NO_STATE = rf"(?!{_STATE}[.,;:!)]*(?:\s|$))"
 _FINDERS = tuple(
     re.compile(pattern, re.IGNORECASE | re.MULTILINE)
     for pattern in (
         # OpenBeken: Using Pass [..]. To the line's last bracket, since a password may hold one; or to its end.
-        r"(?P<lead>\b(?:pass(?:word)?|pwd|psk) ?\[)(?P<secret>[^\n]*(?=\])|[^\n]*)",
+        rf"(?P<lead>(?:\b(?:pass(?:word)?|pwd|psk)|(?<![\w.-]){_PASSWORD}) ?(?:[:=][ \t]*)?\[)"
+        r"(?P<secret>[^\n]*(?=\])|[^\n]*)",
         # The SDK: ssid:NAME key:PASSWORD, with mode:N behind it on an access point.
         r"(?P<lead>\bssid:[^\n]*?\bkey:)(?P<secret>[^\n]*?)(?=[ \t]*(?:mode:\d|$))",
         # OpenBeken's commands and its older MQTT print, where a blank comes before the value.
         r"(?P<lead>\b(?:(?:mqtt|web)password|password[12]|mqtt_pass)[ \t]+)(?P<secret>[^;\n]+)",
-        # name: value, name=value, "name":"value" (JSON, web forms, Tuya's quoteless JSON).
-        rf"(?P<lead>(?<![\w.-])(?:{_SECRET_NAME})[\"']?[ \t]*[:=][ \t]*\"?)"
-        r"(?P<secret>(?<=\")(?:[^\"\\\n]|\\[^\n])*|(?<!\")[^\s,;&}\]\"']+)",
+        # name:"value", "name":"value", name='value', and the first two with \" as in JSON within JSON
+        rf"(?P<lead>(?<![\w.-])(?:{_PASSWORD}|{_OTHER})\\?[\"']?{_IS}\\?\"{_SCHEME})"
+        r"(?P<secret>(?:[^\"\\\n]|\\[^\n])*)",
+        rf"(?P<lead>(?<![\w.-])(?:{_PASSWORD}|{_OTHER})[\"']?{_IS}'{_SCHEME})"
+        r"(?P<secret>[^\n]*?)(?='(?:[\s,;)}\]&]|$)|$)",
+        # ?pass=value&.. (web forms)
+        rf"(?P<lead>(?<=[?&]){_PASSWORD}[:=])(?P<secret>[^\s&\"]+)",
+        # {passwd:value,.. or "passwd":value,.. (Tuya's quoteless JSON)
+        rf"(?P<lead>(?:(?<=[{{,]){_PASSWORD}|(?<![\w.-]){_PASSWORD}[\"']){_IS})"
+        r"(?P<secret>[^\s,}\]\"'][^,}\n]*)",
+        # Any other password: value. It may hold blanks, so to the line's end.
+        rf"(?P<lead>(?<![\w.{{,?&-]){_PASSWORD}{_IS})(?P<secret>[^\s\[\"'][^\n]*)",
+        # password is VALUE, pwd VALUE, password VALUE where that is no word
+        r"(?P<lead>\b(?:password|passphrase|passwd|pwd|psk)[ \t]+(?:(?:is[ \t]+)?(?:set|changed)[ \t]+to|is[ \t]+now"
+        rf"|is|was)\b[ \t]*[:=]?[ \t]*)(?P<secret>{_NO_STATE}\S[^\n]*)",
+        rf"(?P<lead>\b(?:passwd|pwd)[ \t]+)(?P<secret>{_NO_STATE}[^\s:=\[]\S{{7,}})",
+        r"(?P<lead>\b(?:password|passphrase)[ \t]+)(?P<secret>(?=[a-z]*[^a-z\s.,:;!=\[(])[^\s:=\[]\S{7,})",
+        # token: value, Authorization: Basic value
+        rf"(?P<lead>(?<![\w.-]){_OTHER}[\"']?{_IS}{_SCHEME})(?P<secret>[^\s,;&}}\]\"']+)",
+        # key: value is many things (a button, a size); a password from WPA's shortest on
+        rf"(?P<lead>(?<![\w.-])key[\"']?{_IS}[\"']?)(?P<secret>[^\s,;&}}\]\"']{{{_WORTH},}})",
         # mqtt://user:password@host
         r"(?P<lead>\b[a-z]+://[^\s:/@]+:)(?P<secret>[^\s@]+)(?=@)",
         # wpa_supplicant: PSK - hexdump(len=32): aa bb ..
@@ -51,7 +79,9 @@ def scrub(text: str, known: Iterable[str] = ()) -> str:
         before = text
         text = _hide_keys(text)
         for finder in _FINDERS:
-            secrets |= {secret for match in finder.finditer(text) if len(secret := match["secret"].strip()) >= _WORTH}
+            for match in finder.finditer(text):
+                words = match["secret"].split()  # what runs to its line's end may be a secret and a remark
+                secrets |= {part for part in (match["secret"].strip(), *words[:1]) if len(part) >= _WORTH}
             text = finder.sub(lambda match: match["lead"] + _hide(match["secret"]), text)
         for secret in sorted(secrets, key=len, reverse=True):
             if secret.strip("*"):

@@ -19,7 +19,7 @@ import termios
 import threading
 import time
 import tty
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -38,6 +38,9 @@ _BAUD_WATCH_S = 0.3  # how long after a SetBaud the flasher's own change of spee
 _GAP_S = 0.25  # a frame whose rest does not come in this time is over
 _LOST: tuple[type[Exception], ...] = (OSError, termios.error)  # what a port that vanished raises
 _LINK_FRAME = Request(Short.LINK_CHECK).encode()
+_TURN_S = 3.0  # a write that a hung adaptor does not take ends sooner
+_JOIN_S = 5.0  # a slow supply switches on in a second or two
+_DRAIN_S = 2.0
 _MOST_HELD = 0x10000  # bytes kept for a flasher that does not read; more is a running firmware's chatter
 
 
@@ -99,6 +102,8 @@ class Tap:
         self._last_byte = 0.0
         self._to_host = bytearray()
         self._linkers: list[threading.Thread] = []
+        self._linking = threading.Lock()  # starting one of them, or calling them off; never held for long
+        self._course = self._armed_in = 0  # what was armed in an earlier course may not switch on
         self._thread = threading.Thread(target=self._run, name="tap", daemon=True)
 
     def __enter__(self) -> Tap:
@@ -109,37 +114,68 @@ class Tap:
         self.close()
 
     def close(self) -> None:
+        """Let go of the port. Nothing switches on any more."""
         self._closing = True
+        self.keep_off()
         os.write(self._wake_w, b"x")
         if self._thread.is_alive():
-            self._thread.join()
-        for linker in self._linkers:
-            linker.join(10)
+            self._thread.join(_TURN_S)
+        if self._thread.is_alive():
+            return  # stuck in the driver: its descriptors must not become another file's under it
+        with contextlib.suppress(*_LOST):
+            self._port.reset_output_buffer()  # else closing waits for what a hung adaptor does not take
         for fd in (self._master, self._slave, self._wake_r, self._wake_w):
             os.close(fd)
         self._port.close()
 
     def arm(self) -> None:
         """The board is off and discharged: hold TX low; the next link check switches it on."""
-        with self._lock:
+        with self._turn() as ours:
+            if not ours:
+                return
             termios.tcflush(self._slave, termios.TCIOFLUSH)
             self._to_host.clear()
             self._scanner.reset()
             self._break(True)
             self._drop_input()
-            self._armed, self._held = True, False
+            self._armed, self._held, self._armed_in = True, False, self._course
 
     def disarm(self) -> None:
         """Someone else switches the board on (a boot, not a link): release TX, pass bytes as they come."""
-        with self._lock:
-            self._armed = self._held = False
-            self._break(False)
+        with self._turn() as ours:
+            if ours:
+                self._armed = self._held = False
+                self._break(False)
 
     def hold(self) -> None:
         """The board is going off: TX low, nothing passes, and no link check switches it on."""
-        with self._lock:
+        with self._turn():  # what can be done is done even if it does not come to be ours
             self._armed, self._held = False, True
             self._break(True)
+        self.keep_off()
+
+    def keep_off(self) -> None:
+        """No link check switches on from now until `arm`. Never waits for the port; returns when no switching on
+        is under way, or it takes longer than a supply may take."""
+        self._armed = False
+        with self._linking:
+            self._course += 1
+            linkers, self._linkers = self._linkers, []
+        deadline = time.monotonic() + _JOIN_S
+        for linker in linkers:
+            linker.join(max(0.0, deadline - time.monotonic()))
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[bool]:
+        """The lock, or after a while False and an error: whoever wants the board off must not wait for a port."""
+        ours = self._lock.acquire(timeout=_TURN_S)
+        if not ours and self.error is None:
+            self.error = self._lost(serial.SerialTimeoutException())
+        try:
+            yield ours
+        finally:
+            if ours:
+                self._lock.release()
 
     def check(self) -> None:
         """Raise what went wrong in the tap's thread (a lost port, a supply that failed to switch on)."""
@@ -173,6 +209,8 @@ class Tap:
                     if board in ready:
                         self._from_board()
                     self._push()
+                    if self._master in ready:
+                        self._last_byte = time.monotonic()  # not before: what a slow write kept waiting is no gap
         except _LOST as problem:
             self.error = self._lost(problem)
 
@@ -184,10 +222,8 @@ class Tap:
             data = os.read(self._master, 0x4000)
         except BlockingIOError:
             return
-        now = time.monotonic()
-        if now - self._last_byte > _GAP_S:
+        if time.monotonic() - self._last_byte > _GAP_S:
             self._scanner.reset()
-        self._last_byte = now
         armed = self._armed
         passed = self._scanner.feed(data)
         if self._armed or self._held:
@@ -261,15 +297,20 @@ class Tap:
         """Power for the board, in a thread of its own: a slow supply must not hold up the link checks."""
         self._armed = False
         self._break(False)
-        linker = threading.Thread(target=self._switch_on, name="power-on", daemon=True)
-        self._linkers.append(linker)
-        linker.start()
+        linker = threading.Thread(target=self._switch_on, args=(self._armed_in,), name="power-on", daemon=True)
+        with self._linking:
+            self._linkers.append(linker)
+            linker.start()
 
-    def _switch_on(self) -> None:
+    def _switch_on(self, course: int) -> None:
+        if course != self._course or self._closing:
+            return
         try:
             self._on_link()
         except RigError as problem:
             self.error = problem
+        except Exception as problem:  # noqa: BLE001 - nobody else sees what ends this thread
+            self.error = BenchBlocked("supply-lost", f"switching on failed: {type(problem).__name__}: {problem}")
 
     def _follow_baud(self) -> None:
         """The flasher changes its own speed half-way through the chip's delay: the board's port goes with it.
@@ -282,10 +323,20 @@ class Tap:
         if not baud or baud == self._baud:
             return
         self._baud = baud
-        self._port.flush()
+        self._drain()
         # a speed the adaptor cannot do: the chip's answer will not be heard, and the flasher falls back
         with contextlib.suppress(ValueError):
             self._port.baudrate = baud
+
+    def _drain(self) -> None:
+        """Until the wire has what was written; flush() alone would wait for a hung adaptor for ever."""
+        deadline = time.monotonic() + _DRAIN_S
+        while getattr(self._port, "out_waiting", 0):
+            if time.monotonic() > deadline:
+                raise serial.SerialTimeoutException
+            if select.select([self._wake_r], [], [], 0.001)[0]:
+                return
+        self._port.flush()
 
     def _drop_input(self) -> None:
         try:
@@ -300,4 +351,6 @@ class Tap:
             self.error = self._lost(problem)
 
     def _lost(self, problem: Exception) -> BenchBlocked:
+        if isinstance(problem, serial.SerialTimeoutException):
+            return BenchBlocked("port-lost", f"the flash port {self.port_path} takes no bytes: its adaptor hangs")
         return BenchBlocked("port-lost", f"the flash port {self.port_path} went away: {problem}")

@@ -1,0 +1,202 @@
+"""What a boot says of its board, and what the supply says of a failure: who is to blame."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from rig.bench.power import Sag
+from rig.bench.product import load_product
+from rig.errors import BenchBlocked, Coded, UnitFailed
+from rig.image.firmware import load_profiles
+from rig.line.boot import Boot, boot_unseen, refined, require_boot
+from rig.supply.channel import Mode, Reading
+from rig.uart.bootlog import LogLine
+from rig.uart.verdict import BootKind, judge
+
+PROFILES = load_profiles()
+BOOTED = [
+    "rig-boot 1.0",
+    "J 0x10000",
+    "rig-demo BK7231N, version 1.0.0",
+    "reset cause 0 (power-on)",
+    "boot complete",
+]
+
+
+@dataclass
+class Power:
+    """A channel that was switched on (or not) and reads what the test says."""
+
+    mode: Mode = "cv"
+    amps: float = 0.03
+    limit: float = 0.5
+    sag: Sag | None = None
+    setting: Any = None
+    supplied: Any = None
+    hunts: list[bool] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.supplied = load_product("ds-121").supply.model_copy(update={"current_limit": self.limit})
+
+    def reading(self) -> Reading | None:
+        return Reading(3.3, self.amps, self.mode, 1)
+
+    def watch_closely(self, on: bool) -> None:
+        self.hunts.append(on)
+
+    def average(self, seconds: float, *, until: Any = None) -> tuple[float, float]:
+        return 3.3, self.amps
+
+
+def boot(texts: list[str], causes: tuple[str, ...] = ("watchdog", "watchdog", "watchdog")) -> Boot:
+    """A power-on that printed `texts` and got to its marker."""
+    lines = [LogLine(at * 1000, text) for at, text in enumerate(texts)]
+    verdict = judge(lines, PROFILES)
+    assert verdict.complete
+    return Boot(verdict, 0, 5.0, causes)
+
+
+def fault(found: Boot, power: Power | None = None, expected: str | None = None) -> Coded | None:
+    try:
+        require_boot(found, power or Power(), expected, None)  # type: ignore[arg-type]
+    except Coded as problem:
+        return problem
+    return None
+
+
+@pytest.fixture(autouse=True)
+def _short_hunt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rig.line.boot._SAG_HUNT_S", 0.02)
+
+
+def test_a_good_boot_is_good() -> None:
+    assert fault(boot(BOOTED)) is None
+    assert fault(boot(BOOTED[:2] + BOOTED), expected="rig-demo") is None  # one reset: perhaps a bouncing contact
+
+
+def test_a_loop_that_gets_through_now_and_then_is_a_loop() -> None:
+    looping = boot(BOOTED[:4] * 2 + BOOTED)
+    assert looping.verdict.kind is BootKind.BOOT_LOOP
+    found = fault(looping)
+    assert isinstance(found, UnitFailed)
+    assert found.code == "boot-loop"
+
+
+def test_a_loop_on_a_weak_supply_is_the_bench_s() -> None:
+    looping = boot(BOOTED[:4] * 2 + BOOTED)
+    power = Power(sag=Sag(2.4, True, 1))
+    found = fault(looping, power)
+    assert isinstance(found, BenchBlocked)
+    assert found.code == "weak-supply"
+    lost = fault(replace(looping, causes=("power-on",) * 3))  # nothing else clears the cause
+    assert lost is not None
+    assert lost.code == "weak-supply"
+
+
+def test_a_crash_that_ends_in_the_marker_is_no_boot() -> None:
+    found = fault(boot([*BOOTED[:4], "[ARM ANOMALY]", "boot complete"]))
+    assert found is not None
+    assert found.code == "not-complete"
+
+
+def test_safe_mode_is_no_boot() -> None:
+    lines = ["prvHeapInit-start", "OpenBK7231N, version 1.18.300", "Info:MAIN:Main_Init_Before_Delay"]
+    found = fault(boot([*lines, "Info:MAIN:safe mode activated", "Info:MAIN:Boot complete time reached (5 seconds)"]))
+    assert isinstance(found, UnitFailed)
+    assert found.code == "safe-mode"
+    assert fault(boot([*lines, "Info:MAIN:Boot complete time reached (5 seconds)"])) is None
+
+
+def test_a_board_without_calibration_is_no_good() -> None:
+    found = fault(boot([*BOOTED[:4], "mac none: no TLV", "boot complete"]))
+    assert isinstance(found, UnitFailed)
+    assert found.code == "calibration-lost"
+
+
+# -- the supply's eyes ---------------------------------------------------------------------------------------
+
+
+def seen(problem: Coded, power: Power, rom_maximum: float = 0.1) -> Coded:
+    return refined(problem, power, 0.005, rom_maximum)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("code", ["no-link", "link-lost"])
+def test_an_output_that_went_off_by_itself(code: str) -> None:
+    problem = BenchBlocked("link-lost", "gone") if code == "link-lost" else UnitFailed("no-link", "silent")
+    found = seen(problem, Power(mode="off", amps=0.0))
+    assert isinstance(found, BenchBlocked)
+    assert found.code == "supply-lost"
+    assert "by itself" in str(found)
+
+
+def test_a_current_limit_below_what_a_rom_draws_is_no_short() -> None:
+    problem = UnitFailed("no-link", "silent")
+    weak = seen(problem, Power(mode="cc", amps=0.05, limit=0.05))
+    assert isinstance(weak, BenchBlocked)
+    assert weak.code == "weak-supply"
+    short = seen(problem, Power(mode="cc", amps=0.5, limit=0.5))
+    assert isinstance(short, UnitFailed)
+    assert short.code == "short"
+    assert seen(problem, Power(mode="cc", amps=0.1, limit=0.1)).code == "short"
+
+
+def test_no_current_is_no_board_and_a_sane_one_changes_nothing() -> None:
+    problem = UnitFailed("no-link", "silent")
+    assert seen(problem, Power(amps=0.001)).code == "no-current"
+    assert seen(problem, Power()) is problem
+    other = UnitFailed("wrong-chip", "another")
+    assert seen(other, Power(mode="off")) is other
+
+
+def test_an_output_that_never_was_on_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    power = Power()
+    monkeypatch.setattr(power, "reading", lambda: None)
+    problem = UnitFailed("no-link", "silent")
+    assert seen(problem, power) is problem
+
+
+# -- no log port ---------------------------------------------------------------------------------------------
+
+
+class Link:
+    def __init__(self) -> None:
+        self.boots = self.checks = 0
+        self.problem: BenchBlocked | None = None
+
+    def boot(self) -> int:
+        self.boots += 1
+        return time.monotonic_ns()
+
+    def check(self) -> None:
+        self.checks += 1
+        if self.problem and self.checks > 2:
+            raise self.problem
+
+
+def test_a_board_nobody_hears_keeps_its_power_until_it_must_be_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rig.line.boot._LEAST_UNSEEN_S", 0.1)
+    slow, slower = (
+        PROFILES[0].model_copy(update={"log": PROFILES[0].log.model_copy(update={"expected_s": seconds})})
+        for seconds in (4.0, 8.0)
+    )
+    link = Link()
+    began = time.monotonic()
+    boot_unseen(link, [slower, slow], speed=20)  # type: ignore[arg-type]
+    assert 0.4 <= time.monotonic() - began < 0.8
+    began = time.monotonic()
+    boot_unseen(link, [slower], speed=1000)  # type: ignore[arg-type]
+    assert 0.1 <= time.monotonic() - began < 0.5
+    assert link.boots == 2
+
+
+def test_the_wait_ends_with_the_supply() -> None:
+    link = Link()
+    link.problem = BenchBlocked("supply-lost", "gone")
+    began = time.monotonic()
+    with pytest.raises(BenchBlocked, match="gone"):
+        boot_unseen(link, PROFILES)  # type: ignore[arg-type]
+    assert time.monotonic() - began < 2
