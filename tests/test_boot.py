@@ -121,7 +121,10 @@ def test_a_board_without_calibration_is_no_good() -> None:
 
 
 def seen(problem: Coded, power: Power, rom_maximum: float = 0.1) -> Coded:
-    return refined(problem, power, 0.005, rom_maximum)  # type: ignore[arg-type]
+    product = load_product("ds-121")
+    limits = product.limits["rom_current"].model_copy(update={"maximum": rom_maximum})
+    product = product.model_copy(update={"limits": {"rom_current": limits}})
+    return refined(problem, power, product)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("code", ["no-link", "link-lost"])

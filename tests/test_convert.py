@@ -124,6 +124,10 @@ def test_openbeken_proves_itself_by_its_own_log(tmp_path: Path) -> None:
         log = (run.unit_dir(unit, 1) / "boot.log").read_text()
         for text in ("OpenBK7231N, version 1.18.300", "Main_Init_After_Delay done", "Boot complete"):
             assert text in log
+        (measured,) = [e for e in of_kind(found, events.Measured) if (e.unit, e.name) == (unit, "boot_time")]
+        completed = re.search(r"\[ *([0-9.]+)\].*Boot complete time reached", log)
+        assert completed is not None  # held until its own marker, not another firmware's
+        assert measured.value == pytest.approx(float(completed[1]), abs=0.002)
     kept = of_kind(found, events.BackupKept)
     assert [event.sha256 for event in kept] == [hashlib.sha256(factory.read_bytes()).hexdigest()] * 2
 

@@ -69,6 +69,9 @@ def test_a_weak_supply_blocks_and_the_log_shows_the_loop(bench: SimProcess, tmp_
     run, _ = run_of(tmp_path)
     assert (run.unit_dir("1", 1) / "boot.log").read_text().count("rig-boot") >= 3
     assert not bench.status()["on"]
+    log = rig("log", "--bench", bench.bench_file, "--current-limit", "0.1", cwd=tmp_path)
+    assert log.returncode == 3
+    assert "[weak-supply]" in log.stderr
 
 
 def test_an_empty_slot_is_the_benchs_fault(bench: SimProcess, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from rig.bench.bench import Bench, Slot
 from rig.bench.link import SlotLink
 from rig.bench.power import BoardPower
 from rig.errors import Coded, UnitFailed
-from rig.flashers.base import ChipIdentity, Flasher, Progress
+from rig.flashers.base import Flasher, Progress
+from rig.flashers.fit import require_chip
 from rig.flashers.native import NativeFlasher
 from rig.image.firmware import FirmwareProfile, load_profiles
 from rig.image.guard import plan_write
@@ -75,17 +76,7 @@ def test_the_board_says_what_it_is(
     record.measure("flash_id", who.flash_id.hex() if who.flash_id else "")
     record.measure("mac", who.mac or "")
     record.mac, record.identity = who.mac, who.identity
-    _require_chip(who, slot)
-
-
-def _require_chip(who: ChipIdentity, slot: Slot) -> None:
-    product = slot.product
-    if not who.flash_id or not any(who.flash_id):
-        raise UnitFailed("unreadable", "the flash answers with id 000000: the ROM cannot read it")
-    if who.chip_id != product.chip_id:
-        raise UnitFailed("wrong-chip", f"the chip is a {who.chip}, {product.title} has a {product.chip}")
-    if who.flash_size != product.flash_size:
-        raise UnitFailed("wrong-chip", f"the flash holds {who.flash_size} bytes, not {product.flash_size}")
+    require_chip(who, slot.product)
 
 
 @pytest.mark.step("backup")

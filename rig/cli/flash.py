@@ -17,7 +17,7 @@ from rig.errors import Coded, Exit, UnitFailed, UsageProblem
 from rig.files import write_durably
 from rig.flashers import load_flasher
 from rig.flashers.base import Flasher, FlashResult, Progress
-from rig.flashers.fit import require_chip, rom_minimum
+from rig.flashers.fit import require_chip
 from rig.flashers.native import NativeFlasher
 from rig.image.guard import plan_write
 from rig.image.identify import read_image
@@ -65,7 +65,7 @@ def _work(bench: str, slot: str | None, flasher: str) -> Iterator[_Work]:
             try:
                 yield _Work(opened, place, used, chosen, rom)
             except Coded as problem:
-                raise refined(problem, used.power, rom_minimum(place.product)) from None
+                raise refined(problem, used.power, place.product) from None
             finally:
                 chosen.close()
                 rom.close()

@@ -13,10 +13,10 @@ from rig.bench.power import BoardPower
 from rig.bench.product import Product
 from rig.bench.slot import use_slot
 from rig.cli.terminal import err, say, say_json
-from rig.errors import BenchBlocked, Exit, UsageProblem
-from rig.flashers.fit import rom_minimum
+from rig.errors import BenchBlocked, Coded, Exit, UsageProblem
+from rig.flashers.fit import rom_current
 from rig.image.firmware import load_profiles
-from rig.line.boot import watch_boot, weak_supply
+from rig.line.boot import Boot, require_boot, watch_boot
 from rig.target import check_file
 from rig.uart.bootlog import BootLog
 from rig.uart.scrub import scrub
@@ -48,9 +48,7 @@ def log(
             BootLog.open(place.table.log_port, save) as boot_log,
         ):
             boot = watch_boot(used.link, boot_log, profiles, seconds, speed=opened.speed)
-            if boot.verdict.kind is BootKind.SILENT:
-                _require_current(used.power, place.product)
-            sag = weak_supply(used.power)
+            fault = _fault(boot, used.power, place.product)
             shown = scrub(boot_log.text())
     verdict = boot.verdict
     if as_json:
@@ -63,22 +61,27 @@ def log(
                 "reset_cause": verdict.reset_cause,
                 "resets": verdict.resets,
                 "seconds": boot.seconds,
-                "weak_supply": str(sag) if sag else None,
+                "code": fault.code if fault else None,
+                "fault": str(fault) if fault else None,
                 "lines": shown.splitlines(),
             }
         )
     else:
         say(shown.rstrip())
         say(f"Verdict: {verdict.kind.value}. {verdict.sentence}")
-        if sag:
-            err.print(f"Supply: {sag}", markup=False, soft_wrap=True)
-    if sag and verdict.kind is not BootKind.BOOTED:
-        raise typer.Exit(int(Exit.BLOCKED))
-    raise typer.Exit(int(Exit.GOOD if verdict.kind is BootKind.BOOTED else Exit.FAILED))
+        if fault:
+            err.print(f"[{fault.code}] {fault}", soft_wrap=True)
+    raise typer.Exit(int(fault.exit_code if fault else Exit.GOOD))
 
 
-def _require_current(power: BoardPower, product: Product) -> None:
-    """Silence of a slot that draws no current says nothing of a board: there is none."""
-    _, amps = power.average(_SAMPLE_S)
-    if amps < rom_minimum(product):
-        raise BenchBlocked("no-current", f"the slot draws {amps * 1000:.1f} mA: no board in it, or no contact")
+def _fault(boot: Boot, power: BoardPower, product: Product) -> Coded | None:
+    """What the boot says of board or bench, as `rig convert` would judge it; None for a good one."""
+    try:
+        if boot.verdict.kind is BootKind.SILENT:
+            _, amps = power.average(_SAMPLE_S)
+            if amps < rom_current(product)[0]:
+                return BenchBlocked("no-current", f"the slot draws {amps * 1000:.1f} mA: no board, or no contact")
+        require_boot(boot, power, None, None)
+    except Coded as problem:
+        return problem
+    return None

@@ -21,7 +21,9 @@ def require_chip(who: ChipIdentity, product: Product) -> None:
         raise UnitFailed("wrong-chip", f"the flash holds {who.flash_size} bytes, not {product.flash_size}")
 
 
-def rom_minimum(product: Product) -> float:
-    """Amps that a board in its ROM draws at least; less is an empty slot. 0 where the product does not say."""
+def rom_current(product: Product) -> tuple[float, float]:
+    """(least, most) amps that a healthy board draws in its ROM; less is an empty slot. 0 where nobody says."""
     limits = product.limits.get("rom_current")
-    return (limits.minimum if limits else None) or 0.0
+    if limits is None:
+        return 0.0, 0.0
+    return limits.minimum or 0.0, limits.maximum or 0.0

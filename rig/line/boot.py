@@ -14,9 +14,12 @@ from dataclasses import dataclass
 
 from rig.bench.link import SlotLink
 from rig.bench.power import BoardPower
+from rig.bench.product import Product
 from rig.errors import BenchBlocked, Coded, UnitFailed
+from rig.flashers.fit import rom_current
 from rig.image.firmware import FirmwareProfile
 from rig.uart.bootlog import BootLog, LogLine
+from rig.uart.markers import watch
 from rig.uart.verdict import BootKind, Verdict, judge
 
 _LOOK_S = 0.25  # how often the lines so far are judged
@@ -56,14 +59,16 @@ def watch_boot(
     log.mark("power-on", moment)
     deadline = time.monotonic() + timeout_s
     markers = [text for profile in profiles for text in profile.log.complete]
+    lines: list[LogLine] = []
     while True:
         link.check()
-        line = log.wait_for(lambda line: any(text in line.text for text in markers), _LOOK_S, since_ns=moment)
+        # wakes at a new line with any firmware's marker; whose firmware came up is the verdict's to say
+        since = lines[-1].mono_ns + 1 if lines else moment
+        log.wait_for(watch(markers), _LOOK_S, since_ns=since)
         lines = log.lines_since(moment)
         verdict = judge(lines, profiles)
-        if line is not None or verdict.complete:
-            at = line.mono_ns if line else lines[-1].mono_ns
-            return Boot(verdict, moment, (at - moment) / 1e9, _causes(lines, profiles))
+        if verdict.completed is not None:
+            return Boot(verdict, moment, (verdict.completed.mono_ns - moment) / 1e9, _causes(lines, profiles))
         quiet = time.monotonic() - (lines[-1].mono_ns if lines else moment) / 1e9
         if verdict.resets >= _LOOP_RESETS or quiet > silence or time.monotonic() > deadline:
             return Boot(verdict, moment, None, _causes(lines, profiles))
@@ -151,11 +156,9 @@ def weak_supply(power: BoardPower) -> BenchBlocked | None:
     )
 
 
-def refined(problem: Coded, power: BoardPower, rom_minimum: float, rom_maximum: float = 0.0) -> Coded:
-    """The same failure, seen with the supply's eyes: a board that went silent may have lost its power.
-
-    `rom_minimum` and `rom_maximum` are the amps that the product draws in its ROM.
-    """
+def refined(problem: Coded, power: BoardPower, product: Product) -> Coded:
+    """The same failure, seen with the supply's eyes: a board that went silent may have lost its power."""
+    rom_minimum, rom_maximum = rom_current(product)
     if problem.code not in ("no-link", "link-lost", "verify-failed", "erase-failed", "backup-mismatch"):
         return problem
     reading = power.reading()

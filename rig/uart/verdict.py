@@ -47,6 +47,7 @@ class Verdict:
     reset_cause: str | None = None
     resets: int = 0
     complete: bool = False
+    completed: LogLine | None = None  # the line with the boot-complete marker of the firmware that came up
     safe_mode: bool = False
     rf_lost: bool = False
     evidence: tuple[LogLine, ...] = ()
@@ -93,6 +94,7 @@ def judge(lines: Sequence[LogLine], profiles: Sequence[FirmwareProfile]) -> Verd
         reset_cause=cause,
         resets=resets,
         complete=complete is not None,
+        completed=complete,
         safe_mode=safe_mode is not None,
         rf_lost=rf_lost is not None,
         evidence=_in_order(found),
