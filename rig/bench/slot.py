@@ -33,15 +33,17 @@ class OpenSlot:
 
 
 @contextlib.contextmanager
-def slot_lock(slot: Slot) -> Iterator[None]:
-    """One user a slot, for the whole run: an OS lock, gone with the process. UsageProblem if it is taken."""
-    port = os.path.realpath(slot.table.flash_port)
+def slot_lock(slot: Slot) -> Iterator[int]:
+    """One user a slot, for the whole run: an OS lock, gone with its descriptor, which is yielded: a process that
+    inherits it holds the lock too. UsageProblem if it is taken."""
+    port = slot.table.flash_port
+    port = os.path.realpath(port) if port.startswith("/") else port
     name = f"slot-{hashlib.sha256(port.encode()).hexdigest()[:16]}.lock"
     lock = runtime.Lock(runtime.folder() / name)
     try:
         if not lock.try_hold():
             raise UsageProblem(f"slot {slot.name} is in use by another run: wait for it, or stop it")
-        yield
+        yield lock.fd
     finally:
         lock.close()
 
@@ -66,6 +68,7 @@ def use_slot(
     samples: Path | None = None,
     holder: str = "",
     current_limit: float | None = None,
+    locked: bool = False,
     on_refusal: Callable[[Refusal], None] = lambda refusal: None,
 ) -> Iterator[OpenSlot]:
     """Take a slot: lock, then supply (output off), then ports. Raises UsageProblem or BenchBlocked.
@@ -76,7 +79,8 @@ def use_slot(
     if current_limit is not None:
         supplied = supplied.model_copy(update={"current_limit": current_limit})
     with contextlib.ExitStack() as stack:
-        stack.enter_context(slot_lock(slot))
+        if not locked:  # by the station, whose lock this process inherited
+            stack.enter_context(slot_lock(slot))
         channel = stack.enter_context(lease_slot(slot, holder or f"slot {slot.name}", supplied.maximum_volts))
         power = stack.enter_context(BoardPower(channel, supplied, ovp=slot.table.ovp == "supply", samples=samples))
         guard = Guard(slot.product.flash_size)

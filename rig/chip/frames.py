@@ -197,7 +197,7 @@ class RequestScanner:
             start = held.find(PREFIX[:1], start + 1)
         if start != 0:  # garbage before a frame
             cut = len(held) if start < 0 else start
-            out += held[:cut].replace(PREFIX[:1], b"")
+            out += held[:cut].translate(None, PREFIX)  # it must not complete a frame whose start the chip missed
             del held[:cut]
             return b"" if held else None
         header = self._header()

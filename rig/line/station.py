@@ -7,6 +7,7 @@ that died without a word is marked here: blocked, or unverified if its board was
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import platform
@@ -23,6 +24,7 @@ from importlib import metadata
 from pathlib import Path
 
 from rig.bench.bench import Bench, Slot
+from rig.bench.slot import slot_lock
 from rig.errors import Exit, RigError, UsageProblem
 from rig.line.loading import Loader
 from rig.records import events
@@ -91,13 +93,17 @@ class Station:
         self._courses: dict[str, _Course] = {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._stopped = loader.stopped
+        self._locks: dict[str, int] = {}  # descriptors of the slots' locks, held for the whole run
 
     # -- the run ---------------------------------------------------------------------------------------
 
     def run(self) -> Exit:
         """All units, or until stopped. Every unit that began has an end on record."""
         began = time.monotonic()
-        with Journal(self.folder.journal) as journal, SinkServer(journal, on_event=self._seen) as server:
+        with contextlib.ExitStack() as stack:
+            journal = stack.enter_context(Journal(self.folder.journal))
+            server = stack.enter_context(SinkServer(journal, on_event=self._seen))
+            self._locks = {slot.name: stack.enter_context(slot_lock(slot)) for slot in self.slots}
             server.emit(self._run_started())
             if self.job.waive_calibration:
                 text = f"a calibration past its date was waived: {self.job.waive_calibration}"
@@ -217,7 +223,7 @@ class Station:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), self._locks[slot.name]],
                 start_new_session=True,  # a Ctrl-C in the terminal is the station's to pass on
                 env=_environment(),
             )
@@ -240,6 +246,7 @@ class Station:
             *("--bench", str(self.bench.path), "--slot", slot.name, "--image", str(self.job.image)),
             *("--flasher", self.job.flasher, f"--unit={unit}", "--attempt", "1"),
             *("--run-dir", str(self.folder.path), "--station", str(address), "--owner-fd", str(fd)),
+            *("--slot-lock", str(self._locks[slot.name])),
             *("--html", str(folder / "unit.html"), "--self-contained-html"),
         ]
         if self.job.accept_no_backup:
