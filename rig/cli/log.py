@@ -80,7 +80,8 @@ def _fault(boot: Boot, power: BoardPower, product: Product) -> Coded | None:
         if boot.verdict.kind is BootKind.SILENT:
             _, amps = power.average(_SAMPLE_S)
             if amps < rom_current(product)[0]:
-                return BenchBlocked("no-current", f"the slot draws {amps * 1000:.1f} mA: no board, or no contact")
+                drawn = f"the slot draws {amps * 1000:.1f} mA"
+                return BenchBlocked("no-current", f"{drawn}: no board in it, or no contact")
         require_boot(boot, power, None, None)
     except Coded as problem:
         return problem
