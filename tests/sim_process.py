@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import io
 import os
 import signal
 import subprocess
@@ -93,6 +95,26 @@ def rig(*words: str | Path, cwd: Path, timeout: float = 120) -> subprocess.Compl
         check=False,
         env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"},
     )
+
+
+def rig_inside(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """As `rig`, in this process: for commands that end before they have started any other, without the start-up."""
+    from rig.cli import main
+
+    said, complained = io.StringIO(), io.StringIO()
+    before, argv, folder = signal.getsignal(signal.SIGTERM), sys.argv, Path.cwd()
+    os.chdir(cwd)
+    sys.argv = ["rig", *map(str, words)]
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):
+            main()
+    except SystemExit as end:
+        code = int(end.code or 0)
+    finally:
+        os.chdir(folder)
+        sys.argv = argv
+        signal.signal(signal.SIGTERM, before)
+    return subprocess.CompletedProcess(sys.argv, code, said.getvalue(), complained.getvalue())
 
 
 def start_rig(*words: str | Path, cwd: Path) -> subprocess.Popen[str]:

@@ -22,7 +22,7 @@ from rig.flashers.base import ChipIdentity
 from rig.flashers.fit import require_chip
 from rig.records.backups import BackupStore
 from rig.sim import firmware
-from tests.sim_process import SimProcess, rig
+from tests.sim_process import SimProcess, rig, rig_inside
 
 pytest.importorskip("unicorn")
 
@@ -92,7 +92,7 @@ def test_flash_write_takes_a_backup_first_then_verify_and_erase(bench: SimProces
     ],
 )
 def test_flash_mistakes(words: tuple[str, ...], says: str, bench: SimProcess, tmp_path: Path) -> None:
-    done = rig("flash", *words, "--bench", bench.bench_file, cwd=tmp_path)
+    done = rig_inside("flash", *words, "--bench", bench.bench_file, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert says in done.stderr
     assert "Traceback" not in done.stderr
@@ -229,13 +229,13 @@ def test_bench_check_walks_the_dialect_with_outputs_off(bench: SimProcess, tmp_p
 
 
 def test_bench_init_writes_a_file_that_is_read(tmp_path: Path) -> None:
-    assert rig("bench", "init", "mine.toml", cwd=tmp_path).returncode == 0
+    assert rig_inside("bench", "init", "mine.toml", cwd=tmp_path).returncode == 0
     assert read_bench(tmp_path / "mine.toml").slot("A").product.mains
-    assert rig("bench", "init", "mine.toml", cwd=tmp_path).returncode == 2  # never replaced
+    assert rig_inside("bench", "init", "mine.toml", cwd=tmp_path).returncode == 2  # never replaced
 
 
 def test_bench_list(tmp_path: Path) -> None:
-    done = rig("bench", "list", "--json", cwd=tmp_path)
+    done = rig_inside("bench", "list", "--json", cwd=tmp_path)
     assert done.returncode == 0
     assert "ports" in json.loads(done.stdout)
 

@@ -18,7 +18,7 @@ from rig.records.backups import Backup
 from rig.records.journal import read_journal
 from rig.records.run import RunFolder, latest
 from rig.sim import firmware
-from tests.sim_process import SimProcess, rig
+from tests.sim_process import SimProcess, rig, rig_inside
 
 pytest.importorskip("unicorn")
 FIRMWARE = os.environ.get("RIG_FIRMWARE_DIR")
@@ -68,7 +68,9 @@ class Batch:
 @pytest.fixture(scope="module")
 def batch(tmp_path_factory: pytest.TempPathFactory) -> Batch:
     folder = tmp_path_factory.mktemp("batch")
-    done = rig("convert", "--bench", "sim:2", "--units", "3", "--json", cwd=folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTEST_ADDOPTS", "-k discharged")  # what pytest is told by the environment reaches no unit
+        done = rig("convert", "--bench", "sim:2", "--units", "3", "--json", cwd=folder)
     return Batch(done, *run_of(folder))
 
 
@@ -151,7 +153,7 @@ def _refused_files() -> list[str]:
 @pytest.mark.parametrize("name", _refused_files())
 def test_a_file_that_must_not_go_onto_the_board(name: str, idle_bench: SimProcess, tmp_path: Path) -> None:
     file = Path(FIRMWARE or "") / name
-    done = rig("convert", "--bench", idle_bench.bench_file, "--image", file, cwd=tmp_path)
+    done = rig_inside("convert", "--bench", idle_bench.bench_file, "--image", file, cwd=tmp_path)
     assert done.returncode == 2
     sentence = one_sentence(done.stderr)
     assert re.search(r"OpenBK7231N_QIO|dump|QIO", sentence), sentence  # what to use instead
@@ -196,7 +198,7 @@ def edited(bench: SimProcess, folder: Path, old: str, new: str) -> Path:
 def test_a_mistake_in_the_bench_file(
     old: str, new: str, code: int, says: str, idle_bench: SimProcess, tmp_path: Path
 ) -> None:
-    done = rig("convert", "--bench", edited(idle_bench, tmp_path, old, new), cwd=tmp_path)
+    done = rig_inside("convert", "--bench", edited(idle_bench, tmp_path, old, new), cwd=tmp_path)
     assert done.returncode == code, done.stderr
     assert says in done.stderr
     assert "Traceback" not in done.stderr
@@ -206,17 +208,17 @@ def test_a_mistake_in_the_bench_file(
 
 
 def test_missing_bench_missing_image_and_unreadable_image(idle_bench: SimProcess, tmp_path: Path) -> None:
-    assert "no bench file" in one_sentence(rig("convert", "--bench", "none.toml", cwd=tmp_path).stderr)
-    done = rig("convert", "--bench", idle_bench.bench_file, "--image", "none.bin", cwd=tmp_path)
+    assert "no bench file" in one_sentence(rig_inside("convert", "--bench", "none.toml", cwd=tmp_path).stderr)
+    done = rig_inside("convert", "--bench", idle_bench.bench_file, "--image", "none.bin", cwd=tmp_path)
     assert done.returncode == 2
     assert "none.bin" in one_sentence(done.stderr)
-    done = rig("convert", "--bench", idle_bench.bench_file, "--image", tmp_path, cwd=tmp_path)
+    done = rig_inside("convert", "--bench", idle_bench.bench_file, "--image", tmp_path, cwd=tmp_path)
     assert done.returncode == 2
     one_sentence(done.stderr)
 
 
 def test_a_real_bench_without_an_image_says_which_and_where(idle_bench: SimProcess, tmp_path: Path) -> None:
-    done = rig("convert", "--bench", edited(idle_bench, tmp_path, r"^image = .*\n", ""), cwd=tmp_path)
+    done = rig_inside("convert", "--bench", edited(idle_bench, tmp_path, r"^image = .*\n", ""), cwd=tmp_path)
     assert done.returncode == 2
     sentence = one_sentence(done.stderr)
     assert "OpenBK7231N_QIO_" in sentence
@@ -241,7 +243,7 @@ def test_a_real_bench_without_an_image_says_which_and_where(idle_bench: SimProce
 def test_a_mistake_on_the_command_line(
     words: tuple[str, ...], says: str, idle_bench: SimProcess, tmp_path: Path
 ) -> None:
-    done = rig("convert", "--bench", idle_bench.bench_file, *words, cwd=tmp_path)
+    done = rig_inside("convert", "--bench", idle_bench.bench_file, *words, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert says in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
@@ -251,6 +253,6 @@ def test_a_mistake_on_the_command_line(
 
 def test_more_units_than_slots_needs_somebody_to_change_boards(idle_bench: SimProcess, tmp_path: Path) -> None:
     path = edited(idle_bench, tmp_path, r"^change = .*\n", "")
-    done = rig("convert", "--bench", path, "--units", "2", cwd=tmp_path)
+    done = rig_inside("convert", "--bench", path, "--units", "2", cwd=tmp_path)
     assert done.returncode == 2
     assert "change" in one_sentence(done.stderr)

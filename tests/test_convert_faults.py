@@ -69,9 +69,6 @@ def test_a_weak_supply_blocks_and_the_log_shows_the_loop(bench: SimProcess, tmp_
     run, _ = run_of(tmp_path)
     assert (run.unit_dir("1", 1) / "boot.log").read_text().count("rig-boot") >= 3
     assert not bench.status()["on"]
-    log = rig("log", "--bench", bench.bench_file, "--current-limit", "0.1", cwd=tmp_path)
-    assert log.returncode == 3
-    assert "[weak-supply]" in log.stderr
 
 
 def test_an_empty_slot_is_the_benchs_fault(bench: SimProcess, tmp_path: Path) -> None:
@@ -242,16 +239,6 @@ def test_an_attempt_that_does_not_reach_its_last_step_is_no_pass(bench: SimProce
     assert done.returncode == 0, done.stdout  # what ran was fine
     ended = the_end(tmp_path)
     assert (ended.outcome, ended.code) == (Outcome.BLOCKED, "crashed")
-
-
-def test_what_pytest_is_told_by_the_environment_does_not_reach_a_unit(
-    bench: SimProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-k discharged")
-    done = rig("convert", "--no-report", "--bench", bench.bench_file, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    _, found = run_of(tmp_path)
-    assert any(isinstance(event, events.WriteEnded) for event in found)
 
 
 def test_a_prompt_for_the_next_board_can_be_stopped(bench: SimProcess, tmp_path: Path) -> None:

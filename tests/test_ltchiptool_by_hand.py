@@ -127,6 +127,7 @@ def test_info_read_write(tool, bench, contents, tmp_path):
     assert after[end:kept] == before[end:kept]
 
 
+@pytest.mark.soak
 def test_info_at_the_real_pace(tool, tmp_path, contents):
     """Wire, flash and chip as slow as they are; twice, so that the second finds the board as the first left it."""
     with simulated(tmp_path, 1, contents[0]) as bench:
