@@ -17,7 +17,10 @@ from rig.sim.hands import hand
 
 pytest.importorskip("unicorn", reason="simulated boards need the extra `sim`")
 
-RELEASES = ("ltchiptool==4.15.0", "ltchiptool==4.11.2")
+RELEASES = (
+    "ltchiptool==4.15.0",
+    pytest.param("ltchiptool==4.11.2", marks=pytest.mark.soak),  # in the suite by hand, without the tap
+)
 
 
 @pytest.fixture(scope="module")
