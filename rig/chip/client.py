@@ -92,7 +92,12 @@ class RomClient:
             time.sleep(left)
         self.port.baudrate = baud
         if not self._wait(lambda r: not r.long and r.code == Short.SET_BAUD and r.payload == payload, _REPLY_S):
-            raise NoReply(f"no answer at {baud} baud")
+            # the echo may have come before we had switched: whether the chip listens at the new speed is what counts
+            try:
+                self.link(_REPLY_S / 2)
+            except NoReply:
+                raise NoReply(f"no answer at {baud} baud") from None
+            self.retries.append(Retry("set-baud", None, "no echo"))
 
     def reboot(self) -> None:
         """Ask the ROM to reset the chip; it does not answer."""
