@@ -94,7 +94,7 @@ class ChipOnWire:
                     self._change_baud(now)
                 self.rom.tick(now)
                 self.wire.flush(now)
-                due = min(self.wire.next_event(), baud_at, self.rom.gives_up_at + 0.001)
+                due = min(self.wire.next_event(), baud_at, self.rom.due)
             wait = None if due == math.inf else max(0.0, due - time.monotonic())
             ready, _, _ = select.select([self.wire.master, self._wake_r], [], [], wait)
             if self._wake_r in ready:

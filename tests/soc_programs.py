@@ -7,6 +7,7 @@ import struct
 from rig.image import beken
 from rig.sim.flash import NorFlash
 from rig.sim.soc import Load, Soc
+from rig.sim.tuyamcu import TuyaMcu
 
 MS = 1_000_000
 KEY: beken.Key = (0x510FB093, 0xA3CBEADC, 0x5993A17E, 0xC7ADEB03)
@@ -119,9 +120,20 @@ def image(code: bytes, key: beken.Key = KEY) -> bytes:
 
 
 class Bench:
-    """A chip with everything it reported."""
+    """A chip with everything it reported. `mcu` hangs on its UART1; `by_task`: note which task sent each byte."""
 
-    def __init__(self, flash: bytes | NorFlash, *, efuse: bytes = EFUSE, seed: int = 0) -> None:
+    def __init__(
+        self,
+        flash: bytes | NorFlash,
+        *,
+        efuse: bytes = EFUSE,
+        seed: int = 0,
+        mcu: TuyaMcu | None = None,
+        by_task: bool = False,
+    ) -> None:
+        self.mcu = mcu
+        self._by_task = by_task
+        self.tasks: list[str | None] = []  # of each byte in `sent`
         self.flash = flash if isinstance(flash, NorFlash) else NorFlash(flash)
         self.sent: list[tuple[int, int, int]] = []
         self.loads: list[tuple[Load, int]] = []
@@ -130,16 +142,35 @@ class Bench:
             self.flash,
             efuse,
             seed=seed,
-            on_uart=lambda port, byte, ns: self.sent.append((port, byte, ns)),
+            on_uart=self._sent,
             on_load=lambda load, ns: self.loads.append((load, ns)),
             on_reset=lambda cause, ns: self.resets.append((cause, ns)),
         )
         self.soc.power_on()
 
+    def _sent(self, port: int, byte: int, ns: int) -> None:
+        self.sent.append((port, byte, ns))
+        if self._by_task:
+            self.tasks.append(self.soc.task)
+        if self.mcu and port == 1:
+            self.mcu.receive(bytes([byte]), ns)
+
+    def _run_until(self, end: int) -> None:
+        if self.mcu is None:
+            self.soc.run(end)
+            return
+        while self.soc.now_ns < end:
+            self.soc.run(min(end, self.mcu.due, self.soc.now_ns + 2 * MS))
+            answered = self.mcu.take(self.soc.now_ns)
+            if answered:
+                self.soc.uart_receive(1, answered)
+            if not self.soc.running:
+                return
+
     def run(self, ms: float) -> Bench:
         """Start it and let `ms` of guest time pass, stopping where it stops."""
         self.soc.start()
-        self.soc.run(self.soc.now_ns + int(ms * MS))
+        self._run_until(self.soc.now_ns + int(ms * MS))
         return self
 
     def run_through_resets(self, ms: float) -> Bench:
@@ -147,7 +178,7 @@ class Bench:
         end = self.soc.now_ns + int(ms * MS)
         self.soc.start()
         while self.soc.now_ns < end:
-            self.soc.run(end)
+            self._run_until(end)
             if not self.soc.running:
                 if self.soc.is_dead:
                     break
@@ -156,6 +187,17 @@ class Bench:
 
     def text(self, port: int = 2) -> str:
         return bytes(byte for p, byte, _ in self.sent if p == port).decode("latin-1").replace("\r", "")
+
+    def texts_by_task(self, after: str, before: str) -> list[str]:
+        """What each task printed on the log between two texts."""
+        log = [(chr(byte), task) for (port, byte, _), task in zip(self.sent, self.tasks, strict=True) if port == 2]
+        log = [(char, task) for char, task in log if char != "\r"]
+        text = "".join(char for char, _ in log)
+        begin = text.index(after) + len(after)
+        texts: dict[str | None, str] = {}
+        for char, task in log[begin : text.index(before, begin)]:
+            texts[task] = texts.get(task, "") + char
+        return list(texts.values())
 
     def lines(self, port: int = 2) -> list[str]:
         return [line.rstrip() for line in self.text(port).split("\n")]

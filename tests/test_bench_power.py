@@ -23,7 +23,7 @@ from rig.chip.client import RomClient
 from rig.chip.frames import Request
 from rig.errors import BenchBlocked, UnitFailed
 from rig.flashers.native import NativeFlasher
-from rig.supply.channel import Mode, Reading, Setting
+from rig.supply.channel import Limits, Mode, Reading, Setting
 from rig.uart.guard import Guard
 from rig.uart.tap import Tap
 
@@ -32,6 +32,8 @@ SUPPLIED = load_product("ds-121").supply
 
 class Channel:
     """A supply channel that does as it is told, and shows what the test says."""
+
+    limits = Limits(30, 3, 0.001, 0.001, 0.0, ())
 
     def __init__(self) -> None:
         self.is_on = False
@@ -180,6 +182,19 @@ def test_inrush_is_no_sag(channel: Channel) -> None:
         assert until(lambda: channel.measured > seen + 5)
         channel.volts, channel.mode = 3.3, "cv"
         assert power.sag is None
+
+
+def test_a_slow_meter_s_old_readings_are_none_of_the_board(channel: Channel) -> None:
+    """For as long as a new reading takes, it shows what was before switching on: no volts, no amps."""
+    channel.volts, channel.amps = 0.0, 0.0
+    with BoardPower(channel, SUPPLIED, ovp=True, refresh_s=0.5) as power:
+        began = power.on()
+        renewed = threading.Timer(0.45, lambda: (setattr(channel, "volts", 3.3), setattr(channel, "amps", 0.03)))
+        renewed.start()
+        assert power.average(0.05) == (pytest.approx(3.3), pytest.approx(0.03))
+        assert time.monotonic_ns() - began > 500_000_000
+        assert power.sag is None
+        renewed.join()
 
 
 def test_an_average_is_of_what_comes(channel: Channel) -> None:

@@ -34,7 +34,7 @@ class Table:
 
     def __init__(self, flash: bytes = firmware.demo_image(), **spec: Any) -> None:
         self.board = module.Board(BoardSpec("A", **spec), flash, firmware.efuse(5))
-        self.now = self.board.rail._now
+        self.now = self.board.rail.now
         self.uart1 = serial.Serial(self.board.uart1.path, 115200, timeout=0)
         self.uart2 = serial.Serial(self.board.uart2.path, 115200, timeout=0)
         self._log = b""

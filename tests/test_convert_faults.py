@@ -1,4 +1,7 @@
-"""What goes wrong on a table, made to happen: the right outcome, code and exit, and the supply off afterwards."""
+"""What goes wrong around a run: a weak supply, a damaged board, processes that are stopped or die, frames that must
+not pass. The right outcome, code and exit, and the supply off afterwards. Faults of contacts, lines and supplies, a
+batch at a time: test_faults.py.
+"""
 
 from __future__ import annotations
 
@@ -71,42 +74,6 @@ def test_a_weak_supply_blocks_and_the_log_shows_the_loop(bench: SimProcess, tmp_
     assert not bench.status()["on"]
 
 
-def test_an_empty_slot_is_the_benchs_fault(bench: SimProcess, tmp_path: Path) -> None:
-    bench.hand("pull")
-    done = rig("convert", "--no-report", "--bench", bench.bench_file, cwd=tmp_path)
-    assert done.returncode == 3
-    assert the_end(tmp_path).code == "no-current"
-    assert not bench.status()["on"]
-
-
-def test_a_board_that_never_links_is_a_failed_board(bench: SimProcess, tmp_path: Path) -> None:
-    """A sane ROM current and no answer: here the wire leads to another board's port."""
-    with SimProcess(tmp_path_of(tmp_path, "other"), "--speed", "20") as other:
-        port = read_bench(other.bench_file).slot("A").table.flash_port
-        text = bench.bench_file.read_text()
-        mine = read_bench(bench.bench_file).slot("A").table.flash_port
-        crossed = tmp_path / "crossed.toml"
-        crossed.write_text(text.replace(mine, port))
-        done = rig("convert", "--no-report", "--bench", crossed, cwd=tmp_path)
-    assert done.returncode == 1
-    ended = the_end(tmp_path)
-    assert (ended.outcome, ended.code) == (Outcome.FAIL, "no-link")
-    assert not bench.status()["on"]
-
-
-def test_a_silent_log_port(bench: SimProcess, tmp_path: Path) -> None:
-    """TX2 not wired: the log port leads elsewhere."""
-    with SimProcess(tmp_path_of(tmp_path, "other"), "--speed", "20") as other:
-        port = read_bench(other.bench_file).slot("A").table.log_port or ""
-        mine = read_bench(bench.bench_file).slot("A").table.log_port or ""
-        crossed = tmp_path / "crossed.toml"
-        crossed.write_text(bench.bench_file.read_text().replace(mine, port))
-        done = rig("convert", "--no-report", "--bench", crossed, cwd=tmp_path)
-    assert done.returncode == 1
-    assert the_end(tmp_path).code == "log-silent"
-    assert not bench.status()["on"]
-
-
 def test_an_erased_bootloader_is_named_and_mended(bench: SimProcess, tmp_path: Path) -> None:
     bench.poke(0, b"\xff" * 0x11000)
     log = rig("log", "--bench", bench.bench_file, "--seconds", "10", cwd=tmp_path)
@@ -115,17 +82,6 @@ def test_an_erased_bootloader_is_named_and_mended(bench: SimProcess, tmp_path: P
     done = rig("convert", "--no-report", "--bench", bench.bench_file, cwd=tmp_path)
     assert done.returncode == 0, done.stderr  # the ROM links whatever is in flash
     assert the_end(tmp_path).outcome.good
-
-
-def test_a_unit_pulled_in_the_middle_of_flashing(slow_bench: SimProcess, tmp_path: Path) -> None:
-    process = start_rig("convert", "--no-report", "--bench", slow_bench.bench_file, cwd=tmp_path)
-    wait_for_journal(process, tmp_path, '"write-begun"')
-    slow_bench.hand("pull")
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 3, output
-    ended = the_end(tmp_path)
-    assert (ended.outcome, ended.code) == (Outcome.BLOCKED, "no-current")
-    assert not slow_bench.status()["on"]
 
 
 # -- processes that are stopped or die -----------------------------------------------------------------------
@@ -269,9 +225,3 @@ def test_one_user_a_slot(slow_bench: SimProcess, tmp_path: Path) -> None:
     assert "in use" in second.stderr
     process.terminate()
     process.communicate(timeout=60)
-
-
-def tmp_path_of(tmp_path: Path, name: str) -> Path:
-    folder = tmp_path / name
-    folder.mkdir()
-    return folder

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from rig.errors import BenchBlocked, UnitFailed, UsageProblem
 from rig.flashers import environment, load_flasher
 from rig.flashers.environment import explain, provide
-from rig.flashers.external import ExternalFlasher
+from rig.flashers.external import ExternalFlasher, _bytes
 from rig.flashers.native import NativeFlasher
 from rig.flashers.process import Run, _Lines
 from rig.flashers.profile import find_profile
@@ -128,6 +128,7 @@ class FakeLink:
     """A pseudo-terminal nobody serves; `problem` is what check() raises from `after` seconds on."""
 
     baud = 921600
+    lines = ""
 
     def __init__(self) -> None:
         self.master, self.slave = os.openpty()
@@ -398,6 +399,18 @@ def test_specs():
         load_flasher("ltchiptool")
     with pytest.raises(UsageProblem, match="say which release"):
         load_flasher("ltchiptool==4.15.0; rm -rf")
+    with pytest.raises(UsageProblem, match=r"a dependency is held as NAME==VERSION, not as 'bk7231tools'$"):
+        load_flasher("ltchiptool==4.11.2,bk7231tools")
+    with pytest.raises(UsageProblem, match="names two releases of ltchiptool"):
+        load_flasher("ltchiptool==4.11.2,ltchiptool==4.15.0")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("2 MiB", 0x200000), ("512KB", 0x80000), ("2097152", 0x200000), ("0x200000", 0x200000), ("0xZ", None)],
+)
+def test_sizes_as_tools_print_them(text, size):
+    assert _bytes(text) == size
 
 
 def test_a_later_release_may_have_a_profile_of_its_own(tmp_path):

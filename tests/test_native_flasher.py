@@ -160,7 +160,7 @@ def test_erase_is_checked(table: Table) -> None:
     with pytest.raises(ValueError, match="whole sectors"):
         table.flasher.erase(table.link, 0x3001, 0x1000)
     table.flasher.write(table.link, [(0x3000, NOISE[:SECTOR])])
-    table.chip.flash.erase = lambda addr, size: True  # type: ignore[method-assign]  # an erase without effect
+    table.chip.flash.erase = lambda addr, size, done: True  # type: ignore[method-assign]  # an erase without effect
     result = table.flasher.erase(table.link, 0x3000, 0x1000)
     assert not result.ok
     assert "not blank" in result.said

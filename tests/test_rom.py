@@ -37,6 +37,7 @@ class Chip:
         self.sent.clear()
         self.rom.receive(bytes.fromhex(request) if isinstance(request, str) else request, self.now)
         self.now += wait
+        self.rom.tick(self.now)
         return b"".join(data for _, data, _ in self.sent).hex().upper()
 
 
@@ -162,10 +163,15 @@ def test_each_page_is_programmed_when_it_has_arrived(chip: Chip) -> None:
     frame = write_4k(0, b"\x00" * SECTOR)
     at = chip.now
     chip.rom.receive(frame[: 12 + 0x100], at)
+    chip.rom.tick(at + ChipTimes().page / 2)
+    assert chip.flash.read(0, 1) == b"\xff"
+    chip.rom.tick(at + ChipTimes().page)
     assert chip.flash.read(0, 0x101) == bytes(0x100) + b"\xff"
     chip.rom.receive(frame[12 + 0x100 : 12 + 0x3FF], at + 0.01)
+    chip.rom.tick(at + 0.011)
     assert chip.flash.read(0x2FF, 2) == b"\x00\xff"
     chip.rom.receive(frame[12 + 0x3FF :], at + 0.02)
+    chip.rom.tick(at + 0.021)
     assert chip.flash.read(0, SECTOR) == bytes(SECTOR)
     assert [data.hex() for _, data, _ in chip.sent] == ["040eff01e0fcf40600070000000000"]
     assert chip.sent[0][0] == pytest.approx(at + 0.02 + ChipTimes().page)
@@ -209,7 +215,8 @@ def test_a_frame_that_stops_early_is_given_up_with_status_5(chip: Chip) -> None:
     assert [data.hex() for _, data, _ in chip.sent] == ["040eff01e0fcf402000705"]
     assert chip.ask(LINK) == "040E0501E0FC0100"
     assert chip.flash.read(0x100, 1) == b"\xff"  # of the second page not all had come
-    assert chip.ask("01E0FC0503000080") == ""
+    assert chip.ask("01E0FC0503000080", wait=0.05) == ""
+    chip.now += 1.0
     assert chip.ask(LINK) == "040E0801E0FC0305000080" + "040E0501E0FC0100"
 
 
@@ -257,6 +264,19 @@ def test_a_protected_block_is_not_mixed(noise: bytes) -> None:
     chip.ask(erase(0x20, 0x5000), wait=0.01)
     chip.rom.power_lost(chip.now)
     assert bytes(chip.flash.data) == noise
+
+
+def test_a_locked_status_register_stays_and_protects(noise: bytes) -> None:
+    """As with SRP set and WP low: the reply is the same, nothing changed."""
+    chip = Chip(NorFlash(noise, sr=0x7C))
+    chip.flash.sr_locked = True
+    assert chip.ask("01E0FCFFF404000D010000").endswith("0D00010000")
+    assert chip.ask("01E0FCFFF402000C05").endswith("0C00057C")
+    chip.ask(erase(0x20, 0x5000), wait=0.1)
+    assert bytes(chip.flash.data) == noise
+    chip.flash.sr_locked = False
+    chip.ask("01E0FCFFF404000D010000")
+    assert chip.ask("01E0FCFFF402000C05").endswith("0C000500")
 
 
 def test_speed_divides_what_the_chip_takes() -> None:

@@ -94,6 +94,19 @@ def test_a_status_is_a_refusal_and_not_asked_twice(client: RomClient, chip: Chip
     assert client.retries == []
 
 
+def test_a_frame_that_suffered_on_its_way_is_sent_again_and_recorded(client: RomClient, chip: ChipOnWire) -> None:
+    statuses = iter([5, 4])
+    chip.twist = lambda reply: reply[:10] + bytes((next(statuses, reply[10]),)) + reply[11:]
+    client.write_sector(0x1000, bytes(SECTOR))
+    assert client.retries == [
+        Retry("write-4k", 0x1000, "payload short"),
+        Retry("write-4k", 0x1000, "packet length wrong"),
+    ]
+    statuses = iter([5] * 4)
+    with pytest.raises(Refused, match="payload short"):
+        client.write_sector(0x1000, bytes(SECTOR))
+
+
 def test_surplus_link_replies_do_no_harm(client: RomClient, chip: ChipOnWire) -> None:
     surplus = bytes.fromhex("040E0501E0FC0100")
     chip.twist = lambda reply: surplus * 3 + reply + surplus

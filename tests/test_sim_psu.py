@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import select
 import socket
 import threading
 import time
 
 import pytest
+from sim_psu_client import serving, until
 
 from rig.errors import UsageProblem
 from rig.sim.psu import PERSONALITIES, PsuServer, ResistiveLoad
@@ -15,77 +15,10 @@ from rig.sim.psu import PERSONALITIES, PsuServer, ResistiveLoad
 KEYSIGHT, RIGOL = "keysight-e36312a", "rigol-dp832"
 
 
-class Client:
-    """A raw socket that can also send half a line."""
-
-    def __init__(self, server: PsuServer) -> None:
-        self.socket = socket.create_connection((server.host, server.port), timeout=5)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._rest = b""
-
-    def send(self, data: bytes) -> None:
-        self.socket.sendall(data)
-
-    def line(self) -> str:
-        while b"\n" not in self._rest:
-            chunk = self.socket.recv(4096)
-            if not chunk:
-                raise EOFError
-            self._rest += chunk
-        line, _, self._rest = self._rest.partition(b"\n")
-        return line.decode()
-
-    def write(self, message: str) -> None:
-        self.send(message.encode("latin-1") + b"\n")
-
-    def ask(self, message: str) -> str:
-        self.write(message)
-        return self.line()
-
-    def silent(self, seconds: float) -> bool:
-        """Nothing to read for so long."""
-        return not self._rest and not select.select([self.socket], [], [], seconds)[0]
-
-    def error(self) -> int:
-        return int(self.ask("SYST:ERR?").split(",")[0])
-
-    def close(self) -> None:
-        self.socket.close()
-
-
 @pytest.fixture
 def serve():
-    """Start servers and clients; all are closed after the test, and no thread is left."""
-    before = set(threading.enumerate())
-    servers, clients = [], []
-
-    def start(personality, *rails, **options):
-        server = PsuServer(personality, rails, serial="SIM1", **options)
-        servers.append(server)
-        server.start()
-
-        def connect():
-            clients.append(Client(server))
-            return clients[-1]
-
-        server.connect = connect
-        return server, connect()
-
-    yield start
-    for client in clients:
-        client.close()
-    for server in servers:
-        server.stop()
-    assert set(threading.enumerate()) <= before
-
-
-def until(condition, seconds=3.0):
-    """Wait for a condition; its last value."""
-    deadline = time.monotonic() + seconds
-    gate = threading.Event()
-    while not (value := condition()) and time.monotonic() < deadline:
-        gate.wait(0.005)
-    return value
+    with serving() as start:
+        yield start
 
 
 # The wire
@@ -142,7 +75,7 @@ def test_queries_of_one_line_are_answered_in_one_line(serve):
 def test_an_endless_line_is_an_overrun_and_the_next_is_fine(serve):
     server, client = serve(KEYSIGHT)
     client.send(b"VOLT " + b"1" * 300_000)
-    assert not until(lambda: any(len(buffer) > 100_000 for buffer in server._clients.values()), 0.3), "it piles up"
+    assert not until(lambda: any(len(c.buffer) > 100_000 for c in server._clients.values()), 0.3), "it piles up"
     client.send(b"1" * 100 + b"\n")
     assert client.error() == -363
     assert client.error() == 0

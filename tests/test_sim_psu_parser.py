@@ -187,7 +187,7 @@ def test_event_bits_follow_the_errors():
 
 def alive(supply) -> bool:
     supply.execute("*CLS")
-    return supply.execute("*OPC?") == "1"
+    return supply.execute("*IDN?") == supply.idn.format(serial="T")  # some have no other common command
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -197,7 +197,8 @@ def test_any_line_is_answered_or_queues_an_error(name, line):
     supply = make(name, [ResistiveLoad(10)])
     supply.execute("*CLS")
     answer = supply.execute(line)
-    if answer is None and line.strip("; \t\r") and supply.execute("*STB?") == "0":
+    quiet = supply.execute("*STB?") == "0" and supply.execute("*ESR?") == "0"
+    if answer is None and line.strip("; \t\r") and quiet:
         # No answer and no error: then it must have been commands that this supply knows.
         for unit, full in units(line):
             assert not unit.query
@@ -219,7 +220,7 @@ def test_no_salad_of_its_own_words_upsets_a_supply(name, parts):
     supply = make(name, [ResistiveLoad(10)])
     supply.execute("".join(word + glue for word, glue in parts))
     errors = []
-    while not (error := supply.execute("SYST:ERR?")).lstrip("+").startswith("0,"):
+    while (error := supply.execute("SYST:ERR?")) and int(re.match(r"[+-]?\d+", error)[0]):
         errors.append(error)
     assert not [error for error in errors if error.startswith("-310")], "-310 would be a bug that was caught"
     assert alive(supply)

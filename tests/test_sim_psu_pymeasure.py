@@ -1,14 +1,18 @@
-"""An independent driver as the judge: pymeasure's KeysightE36312A, unmodified, over pyvisa-py."""
+"""An independent driver as the judge: pymeasure's, unmodified, over pyvisa-py."""
 
 from __future__ import annotations
 
 import pytest
+from sim_psu_client import until
 
 from rig.sim.psu import PsuServer, ResistiveLoad
 
 pytest.importorskip("pymeasure", reason="pymeasure is not installed")
 pytest.importorskip("pyvisa_py", reason="pyvisa-py is not installed")
+from pymeasure.instruments.aimtti import PL303P
 from pymeasure.instruments.keysight import KeysightE36312A
+from pymeasure.instruments.siglenttechnologies import SPD1305X
+from pymeasure.instruments.siglenttechnologies.siglent_spdbase import SystemStatusCode
 
 
 @pytest.fixture
@@ -77,3 +81,79 @@ def test_its_full_range_is_the_instruments(bench):
         assert supply.channels[channel].voltage_setpoint == volts
         assert supply.channels[channel].current_limit == amps
     assert supply.check_errors() == []
+
+
+# The SPD1305X and the PL303-P
+
+
+@pytest.mark.filterwarnings("ignore:It is not known whether")
+def test_the_spd1305x_sets_switches_and_measures():
+    load = ResistiveLoad(10)
+    with PsuServer("siglent-spd1305x", [load], serial="SPD13D1") as server:
+        supply = SPD1305X(server.resource, visa_library="@py", timeout=2000)
+        try:
+            assert supply.id == "Siglent Technologies,SPD1305X,SPD13D1,1.0.1.16R4"
+            assert supply.fw_version == "1.0.1.16R4"
+            assert supply.selected_channel == 1
+            supply.ch_1.voltage_setpoint = 3.3
+            supply.ch_1.current_limit = 0.5
+            assert (supply.ch_1.voltage_setpoint, supply.ch_1.current_limit) == (3.3, 0.5)
+            supply.ch_1.enable_output()
+            assert supply.system_status_code == SystemStatusCode.OUTPUT_ENABLED
+            assert (supply.ch_1.voltage, supply.ch_1.current) == (3.3, 0.33)
+            assert supply.ch_1.power == pytest.approx(1.089)
+            load.ohms = 2
+            assert supply.system_status_code & SystemStatusCode.CONSTANT_CURRENT
+            load.ohms = 10
+            supply.ch_1.configure_timer(1, 2.5, 0.5, 1)
+            supply.ch_1.enable_timer()
+            supply.enable_4W_mode()
+            assert supply.system_status_code == (
+                SystemStatusCode.OUTPUT_ENABLED | SystemStatusCode.TIMER_ENABLED | SystemStatusCode.FOUR_WIRE
+            )
+            assert supply.ch_1.voltage == 2.5
+            supply.ch_1.enable_timer(False)
+            supply.enable_local_interface()
+            assert supply.error == [0, '"No error"']
+            supply.ch_1.voltage_setpoint = 30
+            supply.ch_1.current_limit = 5
+            assert (supply.ch_1.voltage_setpoint, supply.ch_1.current_limit) == (30, 5)
+            supply.shutdown()
+            assert until(lambda: not server.outputs[0].on) is True
+            assert server.outputs[0].volts == 0
+        finally:
+            supply.adapter.close()
+
+
+@pytest.mark.filterwarnings("ignore:It is not known whether")
+def test_the_pl303p_sets_switches_and_measures():
+    load = ResistiveLoad(10)
+    with PsuServer("tti-pl303p", [load], serial="435297") as server:
+        supply = PL303P(
+            server.resource, visa_library="@py", timeout=2000, read_termination="\r\n", write_termination="\n"
+        )
+        try:
+            assert supply.id == "THURLBY THANDAR, PL303-P, 435297, 3.02-4.01"
+            supply.ch_1.voltage_setpoint = 3.3
+            supply.ch_1.current_limit = 0.5
+            assert (supply.ch_1.voltage_setpoint, supply.ch_1.current_limit) == (3.3, 0.5)
+            assert supply.ch_1.output_enabled is False
+            supply.ch_1.output_enabled = True
+            assert supply.ch_1.output_enabled is True
+            assert (supply.ch_1.voltage, supply.ch_1.current) == (3.3, 0.33)
+            load.ohms = 2
+            assert (supply.ch_1.voltage, supply.ch_1.current) == (1.0, 0.5)
+            supply.all_outputs_enabled = False
+            assert supply.ch_1.output_enabled is False
+            assert server.outputs[0].on is False
+            assert supply.ch_1.current_range == "HIGH"
+            supply.ch_1.current_range = "LOW"
+            assert supply.ch_1.current_range == "LOW"
+            supply.ch_1.current_range = "HIGH"
+            supply.ch_1.voltage_setpoint = 30
+            supply.ch_1.current_limit = 3
+            assert (supply.ch_1.voltage_setpoint, supply.ch_1.current_limit) == (30, 3)
+            supply.local()
+            assert supply.ask("*ESR?").strip() == "128"  # it has met nothing unknown
+        finally:
+            supply.adapter.close()

@@ -163,6 +163,23 @@ def test_a_block_with_a_wrong_crc_fails_only_when_it_is_executed() -> None:
     assert Bench(bytes(code)).run(5).text() == "aU"
 
 
+def test_the_flash_controller_counts_bad_blocks_that_are_executed() -> None:
+    main = Asm(MAIN).uart().read(FLASH + 0x14).send_word()
+    target = (main.here + 31) // 32 * 32
+    main.org(target).rest()
+    handler = Asm(0x800).read(FLASH + 0x14).send_word().rest()
+    code = bytearray(image(program(main, {UNDEFINED: handler})))
+    code[beken.logical_to_flash(target)] ^= 1
+    assert Bench(bytes(code)).run(5).text() == "\0\0\0\0" + "\0\1\0\0"  # bits 15:8
+
+
+def test_the_speed_of_a_port_is_its_divisors() -> None:
+    bench = run(Asm(MAIN).uart().store(UART1, 3 | 3 << 3 | 2707 << 8).rest())
+    assert (bench.soc.uart_baud(1), bench.soc.uart_baud(2)) == (9601, 115_044)
+    bench.soc.reset("cen")
+    assert bench.soc.uart_baud(1) == 0
+
+
 def test_flash_changed_from_outside_is_what_runs_next() -> None:
     def says(letter: str) -> bytes:  # in an instruction: a literal would be read anew anyway
         main = Asm(MAIN).uart().load(0, UART2 + 0xC).words(0xE3A01000 | ord(letter), 0xE5801000)
@@ -209,7 +226,7 @@ def test_a_tick_is_reported_as_load_when_it_lasts() -> None:
     spin = Asm().load(0, 20_000).words(0xE2500001, 0x1AFFFFFD)  # subs r0, r0, #1; bne
     bench = run(*ticking(spin, Asm().rest()), ms=9)
     assert [load for load, _ in bench.loads] == [Load.CPU, Load.IDLE] + [Load.CPU, Load.IDLE] * 4
-    assert 0.3 * MS < bench.loads[-1][1] - bench.loads[-2][1] < 0.5 * MS
+    assert 0.28 * MS < bench.loads[-1][1] - bench.loads[-2][1] < 0.5 * MS
 
 
 def test_masked_interrupts_and_no_watchdog_is_the_end() -> None:

@@ -95,14 +95,26 @@ def test_bits_are_those_of_the_mask(number: int, shift: int, width: int) -> None
     assert replies.validate_python(reply).parse(hex(number), 1) == str((number >> shift) & ((1 << width) - 1))
 
 
-def test_the_shipped_dialects_are_whole_and_say_where_each_line_is_from() -> None:
-    for name, path in dialect.available().items():
-        loaded = dialect.load(name)
-        assert {"ovp", "ocp", "error-queue", "mode"} <= loaded.capabilities(loaded.model[0].name)
-        entries = tomllib.loads(path.read_text())
-        sources = [e["source"] for e in [*entries["commands"].values(), *entries["queries"].values()]]
-        assert all(len(source) > 3 for source in sources)
-        assert not re.search(r"S\d+ \[|/work|/tmp", path.read_text())
+# A family that can do less than this says so here, and says what it does instead in its file.
+EVERYTHING = {"ovp", "ocp", "trips", "error-queue", "mode"}
+LACKS = {
+    "keysight-e3631a": {"ovp", "ocp", "trips"},
+    "bk-9130b": {"ocp", "mode"},
+    "siglent-spd3303x": {"ovp", "ocp", "trips"},
+    "siglent-spd1000x": {"trips"},
+}
+
+
+@pytest.mark.parametrize("name", list(dialect.available()))
+def test_a_shipped_dialect_is_whole_and_says_where_each_line_is_from_and_who_judged_it(name: str) -> None:
+    path, loaded = dialect.available()[name], dialect.load(name)
+    assert loaded.capabilities(loaded.model[0].name) - {"sequence"} == EVERYTHING - LACKS.get(name, set())
+    entries = tomllib.loads(path.read_text())
+    sources = [e["source"] for e in [*entries["commands"].values(), *entries["queries"].values()]]
+    assert all(len(source) > 3 for source in sources)
+    assert not re.search(r"S\d+ \[|/work|/tmp", path.read_text())
+    assert re.match(r"(pymeasure|dcps) [A-Z]\w+|none: \w+", loaded.judge), "which public driver, or why none"
+    assert "real unit" in path.read_text(), "whether it ran on one"
 
 
 @pytest.mark.parametrize(
@@ -113,6 +125,10 @@ def test_the_shipped_dialects_are_whole_and_say_where_each_line_is_from() -> Non
         ("Agilent Technologies,E36311A,MY2,1", "keysight-e36300", "E36311A", "MY2"),
         ("RIGOL TECHNOLOGIES,DP832,DP8A1,00.01.16", "rigol-dp800", "DP832", "DP8A1"),
         ("RIGOL TECHNOLOGIES,DP832A,DP8B2,00.01.16", "rigol-dp800", "DP832A", "DP8B2"),
+        ("HEWLETT-PACKARD,E3631A,0,2.1-5.0-1.0", "keysight-e3631a", "E3631A", "0"),
+        ("ROHDE&SCHWARZ,HMP2030,101545,HW50010003/SW2.62", "rs-hmp", "HMP2030", "101545"),
+        ("HAMEG,HMP4040,012345,2.41", "rs-hmp", "HMP4040", "012345"),
+        ("BK PRECISION, 9130B, 600139010717120006, V1.69", "bk-9130b", "9130B", "600139010717120006"),
     ],
 )
 def test_an_instrument_is_recognised(idn: str, name: str, model: str, serial: str) -> None:
@@ -122,8 +138,8 @@ def test_an_instrument_is_recognised(idn: str, name: str, model: str, serial: st
 
 
 def test_an_unknown_instrument_lists_the_dialects() -> None:
-    with pytest.raises(UsageProblem, match=r"keysight-e36300, rigol-dp800"):
-        dialect.recognise("HEWLETT-PACKARD,E3631A,0,2.1-5.0-1.0")
+    with pytest.raises(UsageProblem, match=r"keysight-e36300, .*rigol-dp800"):
+        dialect.recognise("HEWLETT-PACKARD,E3632A,0,1.1-5.0-1.0")
 
 
 def test_an_unknown_name_names_the_nearest() -> None:
@@ -166,6 +182,13 @@ def test_a_missing_folder_is_told(tmp_path: Path) -> None:
         ("[identity]", "[identity", r"not a readable TOML file"),
         ("volts_step = 0.01", "volts_step = 0", r"greater than 0"),
         ("output = ", "# ", r"queries\.output: Field required"),
+        ('name = "P2"', 'name = "P2"\nslots = 2', r"give either channel or slots"),
+        ("[[model]]", '[[model]]\nname = "P3"\nslots = 2\n[[model]]', r"slots needs queries\.module"),
+        (
+            'title = "Acme P2"',
+            'title = "Acme P2"\noutputs = "all"',
+            r"outputs: Input should be 'separate' or 'together'",
+        ),
     ],
 )
 def test_a_mistake_in_a_file_is_told_in_one_sentence(tmp_path: Path, before: str, after: str, said: str) -> None:
@@ -179,6 +202,19 @@ def test_a_mistake_in_a_file_is_told_in_one_sentence(tmp_path: Path, before: str
 
 def test_a_resource_is_made_from_a_host_name() -> None:
     assert dialect.load("rigol-dp800").resource("psu1.lan") == "TCPIP::psu1.lan::5555::SOCKET"
+
+
+def test_a_mainframes_channels_are_its_modules() -> None:
+    n6700 = dialect.load("keysight-n6700")
+    assert n6700.recognise("Agilent Technologies,N6705A,MY1,C.00") is not None
+    precise, plain = n6700.channel("N6705C", 2, "n6762a"), n6700.channel("N6705C", 4, "N6731B")
+    assert (precise.number, precise.volts_max, plain.number, plain.volts_max) == (2, 51.0, 4, 5.1)
+    assert "sequence" in n6700.capabilities("N6705C", precise)
+    assert "sequence" not in n6700.capabilities("N6705C", plain)
+    with pytest.raises(UsageProblem, match=r"slot 1 of the N6705C is N9999A; dialect keysight-n6700 knows N6761A"):
+        n6700.channel("N6705C", 1, "N9999A")
+    with pytest.raises(UsageProblem, match=r"no channel 5 .* it has 1, 2, 3, 4"):
+        n6700.channel("N6705C", 5, "N6762A")
 
 
 def test_unknown_models_and_channels_are_told(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import re
 import socket
@@ -433,7 +434,7 @@ def test_no_channel_of_that_number(supply: Supply) -> None:
         VisaChannel(supply, 3, max_volts=3.6)
 
 
-# The contract, on simulated supplies that know nothing of these dialects
+# The rest of the contract is in test_supply_contract.py, for every simulated supply
 
 
 @pytest.fixture(params=["keysight-e36312a", "rigol-dp832"])
@@ -449,60 +450,7 @@ def simulated(psu: PsuServer) -> Iterator[Supply]:
     supply.close()
 
 
-def test_contract_set_switch_measure(simulated: Supply, psu: PsuServer) -> None:
-    channel = VisaChannel(simulated, 1, max_volts=3.6)
-    assert channel.configure(SETTING, max_volts=3.6) == SETTING
-    output = psu.outputs[0]
-    assert (output.volts, output.amps, output.ovp, output.ovp_on, output.ocp_on) == (3.3, 0.5, 3.7, True, False)
-    assert channel.measure().mode == "off"
-    channel.on()
-    reading = channel.measure()
-    assert reading.volts == pytest.approx(3.3)
-    assert reading.amps == pytest.approx(0.1, abs=1e-4)
-    assert reading.mode == "cv"
-    channel.set_volts(2.7)
-    assert output.volts == 2.7
-    assert psu.outputs[1].on is False
-    assert channel.off()
-    assert output.on is False
-    assert simulated.errors() == []
-
-
-def test_contract_current_limit(simulated: Supply) -> None:
-    channel = VisaChannel(simulated, 2, max_volts=3.6)
-    channel.configure(SETTING, max_volts=3.6)
-    channel.on()
-    reading = channel.measure()
-    assert (reading.mode, channel.tripped()) == ("cc", None)  # limited, not tripped: OCP is off
-    assert reading.volts == pytest.approx(1.0)
-    assert channel.off()
-
-
-def test_contract_ocp_trips_and_is_cleared(simulated: Supply, psu: PsuServer) -> None:
-    channel = VisaChannel(simulated, 2, max_volts=3.6)
-    channel.configure(Setting(3.3, 0.5, 3.7, ocp_trips=True), max_volts=3.6)
-    with contextlib.suppress(BenchBlocked):  # a trip may be quicker than the reading back
-        channel.on()
-    assert until(lambda: psu.outputs[1].tripped == "ocp")
-    assert channel.tripped() == "ocp"
-    assert channel.measure().mode == "off"
-    channel.configure(SETTING, max_volts=3.6)
-    assert (channel.tripped(), psu.outputs[1].on, psu.outputs[1].ocp_on) == (None, False, False)
-
-
-def test_contract_ovp_trips(simulated: Supply, psu: PsuServer) -> None:
-    channel = VisaChannel(simulated, 1, max_volts=5)
-    channel.configure(SETTING, max_volts=5)
-    channel.on()
-    channel.set_volts(4.5)
-    assert until(lambda: psu.outputs[0].tripped == "ovp")
-    assert (channel.tripped(), channel.measure().mode) == ("ovp", "off")
-    with pytest.raises(BenchBlocked, match="configure it"):
-        channel.on()
-    assert psu.outputs[0].on is False
-
-
-def test_contract_volts_above_the_maximum_are_not_sent(simulated: Supply, psu: PsuServer) -> None:
+def test_volts_above_the_maximum_are_not_sent(simulated: Supply, psu: PsuServer) -> None:
     channel = VisaChannel(simulated, 2, max_volts=3.6)
     channel.configure(SETTING, max_volts=3.6)
     for volts in (3.7, 12.0):
@@ -514,10 +462,100 @@ def test_contract_volts_above_the_maximum_are_not_sent(simulated: Supply, psu: P
     assert sent == [3.3]
 
 
-def test_contract_the_only_client_comes_back(simulated: Supply, psu: PsuServer) -> None:
+def test_the_only_client_comes_back(simulated: Supply, psu: PsuServer) -> None:
     channel = VisaChannel(simulated, 1, max_volts=3.6)
     channel.configure(SETTING, max_volts=3.6)
     channel.on()
     simulated.link.close()
     assert channel.off()  # one client only, and it has to be let in again
     assert psu.outputs[0].on is False
+
+
+# Instruments with a switch behind the channels' own, or with one for all
+
+
+@pytest.fixture
+def hmp() -> Iterator[tuple[PsuServer, Supply]]:
+    with PsuServer("rs-hmp4040", [ResistiveLoad(33.0) for _ in range(4)], serial="SIM1") as psu:
+        supply = Supply.open(psu.resource)
+        yield psu, supply
+        supply.close()
+
+
+def test_the_master_switch_brings_no_armed_channel_with_it(hmp: tuple[PsuServer, Supply]) -> None:
+    psu, supply = hmp
+    supply.link.write("INST OUT3", "VOLT 24", "OUTP:SEL ON")  # somebody armed 24 V, the master is off
+    mine = VisaChannel(supply, 1, max_volts=3.6)
+    mine.configure(SETTING, max_volts=3.6)
+    mine.on()
+    assert [output.on for output in psu.outputs] == [True, False, False, False]
+    assert psu.outputs[2].rail.sense()[0] == 0
+
+
+def test_one_channels_off_leaves_its_neighbours_on(hmp: tuple[PsuServer, Supply]) -> None:
+    psu, supply = hmp
+    one, two = VisaChannel(supply, 1, max_volts=3.6), VisaChannel(supply, 2, max_volts=3.6)
+    for channel in (one, two):
+        channel.configure(SETTING, max_volts=3.6)
+        channel.on()
+    assert one.off()
+    assert [output.on for output in psu.outputs] == [False, True, False, False]
+    assert (one.measure().mode, two.measure().mode) == ("off", "cv")
+    supply.link.write("OUTP:GEN OFF")  # somebody at the front panel: armed is not on
+    assert until(lambda: not psu.outputs[1].on)
+    assert two.measure().mode == "off"
+    with pytest.raises(BenchBlocked, match="configure it"):
+        two.on()
+
+
+def test_a_blown_fuse_is_no_trip_any_more_once_it_was_configured_anew(hmp: tuple[PsuServer, Supply]) -> None:
+    psu, supply = hmp
+    rail = psu.outputs[0].rail
+    assert isinstance(rail, ResistiveLoad)
+    rail.ohms = 2.0
+    mine = VisaChannel(supply, 1, max_volts=3.6)
+    mine.configure(Setting(3.3, 0.5, 3.7, ocp_trips=True), max_volts=3.6)
+    with contextlib.suppress(BenchBlocked):  # a trip may be quicker than the reading back
+        mine.on()
+    assert until(lambda: mine.tripped() == "ocp")
+    assert mine.configure(Setting(3.3, 0.5, 3.7, ocp_trips=True), max_volts=3.6).ocp_trips
+    assert supply.link.query("FUSE:TRIP?", ["INST:NSEL 1"]) == "1"  # it still shows
+    assert mine.tripped() is None
+    rail.ohms = 33.0
+    mine.on()
+    assert (mine.measure().mode, mine.tripped()) == ("cv", None)
+    rail.ohms = 2.0
+    assert until(lambda: mine.tripped() == "ocp"), "the next one counts"
+
+
+def test_a_serial_line_is_put_into_remote_first() -> None:
+    for name, quirk in (("keysight-e3631a", "over_rs232"), ("bk-9130b", "remote_first")):
+        with PsuServer(name, [ResistiveLoad(33.0)], serial="SIM1") as psu:
+            assert getattr(psu.instrument, quirk) is False
+            setattr(psu.instrument, quirk, True)
+            supply = Supply.open(psu.resource)
+            mine = VisaChannel(supply, 1, max_volts=3.6)
+            mine.configure(Setting(3.3, 0.5, 3.7 if name == "bk-9130b" else None), max_volts=3.6)
+            assert psu.outputs[0].volts == 3.3
+            supply.close()
+
+
+def test_the_dialects_pause_is_kept_between_messages() -> None:
+    with PsuServer("bk-9130b", [], serial="SIM1") as psu:
+        supply = Supply.open(psu.resource)
+        for _ in range(5):
+            supply.link.write("INST:NSEL 1")
+        supply.link.query("*IDN?")
+        times = [at for at, line in psu.received if line == "INST:NSEL 1"]
+        assert min(later - at for at, later in itertools.pairwise(times)) > 0.015e9
+        supply.close()
+
+
+def test_an_empty_or_strange_slot_is_told() -> None:
+    with PsuServer("keysight-n6705c", [], serial="SIM1") as psu:
+        supply = Supply.open(psu.resource)
+        assert supply.limits(3).volts_step == 0.0035
+        psu.instrument.modules = ("N6762A", "N7777X", "")  # type: ignore[attr-defined]
+        with pytest.raises(UsageProblem, match="slot 2 of the N6705C is N7777X"):
+            VisaChannel(supply, 2, max_volts=3.6)
+        supply.close()

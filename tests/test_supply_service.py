@@ -20,6 +20,8 @@ import pytest
 from supply_fake import FakeSupply, until, write_acme
 
 import rig
+from rig.bench.bench import open_bench
+from rig.cli.bench import _check_slot
 from rig.errors import BenchBlocked, UsageProblem
 from rig.sim.psu import PsuServer, ResistiveLoad
 from rig.supply import client, runtime, wire
@@ -156,6 +158,30 @@ def test_a_channel_is_leased_once_and_two_channels_are_apart(served: PsuServer) 
     assert one.close() is True
     assert [output.on for output in served.outputs] == [False, True, False]
     assert two.close() is True
+
+
+def test_outputs_with_one_switch_are_leased_once(runtime_folder: Path, tmp_path: Path) -> None:
+    with PsuServer("keysight-e3631a", [ResistiveLoad(33.0)], serial="0", max_clients=1) as psu:
+        one = lease(psu.resource, 1, max_volts=3.6, holder="slot A")
+        with pytest.raises(UsageProblem, match=r"off together, .*Channel 1 of E3631A 0 is in use .*\(slot A\)"):
+            lease(psu.resource, 2, max_volts=3.6)
+        assert one.configure(Setting(3.3, 0.5, None), max_volts=3.6).volts == 3.3
+        assert one.close() is True
+        two = lease(psu.resource, 2, max_volts=3.6)
+        assert two.close() is True
+        slots = "".join(
+            f'[slot.{name}]\nsupply = "psu1"\nchannel = {number}\nflash_port = "/dev/{name}"\n'
+            'product = "ds-121"\novp = "none"\n'
+            for number, name in ((1, "A"), (2, "B"))
+        )
+        table = f'[bench]\nname = "t"\n[supply.psu1]\nresource = "{psu.resource}"\n{slots}'
+        (tmp_path / "bench.toml").write_text(table)
+        with open_bench(str(tmp_path / "bench.toml")) as bench:
+            result = _check_slot(bench, bench.slot("A"))
+        assert "one slot can use it" in result["verdict"]
+        assert result["verdict"].endswith("The bench file gives psu1 to slot B too.")
+        assert result["exit_code"] == 2
+        assert not any(output.on for output in psu.outputs)
 
 
 def test_a_killed_client_loses_its_output_and_not_its_neighbours(served: PsuServer) -> None:

@@ -1,4 +1,4 @@
-"""From factory firmware to the image: back up, flash, reboot, prove that it boots. One unit, in order.
+"""From factory firmware to the image: back up, flash, read again, reboot, prove that it boots. One unit, in order.
 
 Each test is a step; once one fails the rest is skipped. Factory firmware never runs before its backup: link
 checks are running when the board gets its power, and the ROM keeps it until the power goes.
@@ -147,6 +147,18 @@ def test_the_image_is_written(
             raise UnitFailed("verify-failed", f"{check.said} ({flasher.name} said: {result.said})")
         verified()
     guard.forbid_writes()
+
+
+@pytest.mark.step("settled")
+def test_what_was_written_stays(
+    link: SlotLink, rom: NativeFlasher, image: Image, record: UnitRecord, progress: Progress
+) -> None:
+    """Power-cycle, and the chip's CRC again: cells that were erased or programmed too weakly read right at first."""
+    rom.close()
+    check = rom.verify(link, image.pieces, progress)
+    record.measure("settled_time", check.seconds, "s")
+    if not check.ok:
+        raise UnitFailed("verify-failed", f"after a power-cycle {check.said}: it agreed when it had been written")
 
 
 @pytest.mark.step("boot")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from rig.bench.power import BoardPower
 from rig.errors import BenchBlocked
 from rig.uart.tap import Tap
@@ -15,10 +17,17 @@ class SlotLink:
         self._power = power
         self.baud = baud
         self.off_volts: float | None = None  # rail before the last switch-on
+        self._cycling = threading.Lock()  # one power-cycle at a time; switching off for good waits for none
+        tap.on_pulse = self.reset
 
     @property
     def path(self) -> str:
         return self._tap.path
+
+    @property
+    def lines(self) -> str:
+        """Where a flasher's RTS and DTR are heard."""
+        return self._tap.lines
 
     @property
     def power_on_ns(self) -> int:
@@ -26,16 +35,28 @@ class SlotLink:
         return self._power.on_ns
 
     def prepare(self) -> None:
-        self._tap.hold()
-        self.off_volts = self._power.off_and_discharged()
-        self._tap.arm()
+        with self._cycling:
+            course = self._tap.hold()
+            self.off_volts = self._power.off_and_discharged()
+            self._tap.arm(course)
+
+    def reset(self) -> bool:
+        """A flasher pulled its reset lines: power-cycle, on again at its next link check. False, and nothing done,
+        while the board has no power: what it asks for will be a fresh start anyway."""
+        with self._cycling:
+            if not self._power.on_ns:
+                return False
+            course = self._tap.hold()
+            self.off_volts = self._power.off_and_discharged()
+            return self._tap.arm(course)
 
     def boot(self) -> int:
         """Power-cycle into the firmware: no link check is sent. Monotonic nanoseconds of switching on."""
-        self._tap.hold()
-        self.off_volts = self._power.off_and_discharged()
-        self._tap.disarm()
-        return self._power.on()
+        with self._cycling:
+            self._tap.hold()
+            self.off_volts = self._power.off_and_discharged()
+            self._tap.disarm()
+            return self._power.on()
 
     def off(self) -> bool:
         """Board off, TX low; True when the output was read back off.

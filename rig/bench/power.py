@@ -33,11 +33,22 @@ class Sag:
 class BoardPower:
     """One channel, one board. Use as a context manager: leaving it switches the output off.
 
-    All methods raise BenchBlocked with a code when the supply fails.
+    `refresh_s`: seconds between two new readings of the supply's meter (a DP832 has two a second). All methods raise
+    BenchBlocked with a code when the supply fails.
     """
 
-    def __init__(self, channel: SupplyChannel, supplied: Supplied, *, ovp: bool, samples: Path | None = None) -> None:
+    def __init__(
+        self,
+        channel: SupplyChannel,
+        supplied: Supplied,
+        *,
+        ovp: bool,
+        samples: Path | None = None,
+        refresh_s: float = 0.0,
+    ) -> None:
         self.channel = channel
+        self._refresh_ns = int(refresh_s * 1e9)
+        self._closely_s = min(_PERIOD_S, refresh_s / 10)  # faster than its meter, a supply only repeats itself
         self.supplied = supplied
         self._ovp = ovp
         self._samples = samples
@@ -127,7 +138,7 @@ class BoardPower:
     # -- watching --------------------------------------------------------------------------------------
 
     def watch_closely(self, on: bool) -> None:
-        """Sample as fast as the supply answers (looking for a sag), or at the usual pace."""
+        """Sample as fast as the supply's meter may show a sag, or at the usual pace."""
         if on:
             self._closely.set()
         else:
@@ -144,11 +155,11 @@ class BoardPower:
         return self.channel.measure() if self._on_ns else self._last
 
     def average(self, seconds: float, *, until: Callable[[], bool] = lambda: False) -> tuple[float, float]:
-        """(volts, amps), the means of what is sampled over the next `seconds`."""
+        """(volts, amps), the means of what is sampled over `seconds`, once the meter shows nothing older."""
         with self._lock:
             self._recent.clear()
-        began = time.monotonic_ns()
-        end = time.monotonic() + seconds
+        began = time.monotonic_ns() + self._refresh_ns
+        end = began / 1e9 + seconds
         while time.monotonic() < end and not until():
             if self._stop.wait(min(0.01, max(0.0, end - time.monotonic()))):
                 break
@@ -182,8 +193,7 @@ class BoardPower:
             except (OSError, ValueError) as problem:
                 self.error = BenchBlocked("crashed", f"the power samples cannot be written: {problem}")
                 return
-            if not self._closely.is_set():
-                self._stop.wait(_PERIOD_S)
+            self._stop.wait(self._closely_s if self._closely.is_set() else _PERIOD_S)
 
     def _keep(self, reading: Reading) -> None:
         if self._file is not None:
@@ -191,11 +201,13 @@ class BoardPower:
 
     def _note(self, reading: Reading) -> None:
         with self._lock:
+            if self._on_ns and reading.mono_ns < self._on_ns + self._refresh_ns:
+                return  # the meter may still show what was before switching on
             self._recent.append(reading)
             del self._recent[:-1000]
             if self._on_ns and reading.mono_ns >= self._on_ns:
                 self._last = reading
-            if not self._on_ns or reading.mono_ns < self._on_ns + _SETTLE_NS:
+            if not self._on_ns or reading.mono_ns < self._on_ns + self._refresh_ns + _SETTLE_NS:
                 return
             limited = reading.mode == "cc"
             low = reading.volts < self.supplied.volts - self.supplied.sag_volts

@@ -82,7 +82,15 @@ def use_slot(
         if not locked:  # by the station, whose lock this process inherited
             stack.enter_context(slot_lock(slot))
         channel = stack.enter_context(lease_slot(slot, holder or f"slot {slot.name}", supplied.maximum_volts))
-        power = stack.enter_context(BoardPower(channel, supplied, ovp=slot.table.ovp == "supply", samples=samples))
+        power = stack.enter_context(
+            BoardPower(
+                channel,
+                supplied,
+                ovp=slot.table.ovp == "supply",
+                samples=samples,
+                refresh_s=channel.limits.refresh_s,
+            )
+        )
         guard = Guard(slot.product.flash_size)
         tap = stack.enter_context(Tap(slot.table.flash_port, guard, on_link=power.on, on_refusal=on_refusal))
         link = SlotLink(tap, power, slot.table.baud)

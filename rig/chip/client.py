@@ -23,6 +23,7 @@ _CRC_BYTES_PER_S = 400_000  # slower than any chip seen (438.6 kB/s measured), s
 _REPLY_S = 1.0  # what every tool allows for a reply
 _ERASE_S = {0x1000: 2.0, 0x8000: 3.0, 0x10000: 4.0}  # several times data-sheet maxima of 16 Mbit parts
 _RETRIES = 3
+_GARBLED = (4, 5)  # wrong length, payload short: the frame suffered on its way, or the host was held up within it
 _ERASE_CODES = {size: code for code, size in ERASE_SIZES.items()}
 
 
@@ -198,11 +199,13 @@ class RomClient:
 
     def _ask(self, request: Request, fits: Callable[[Reply], bool], timeout_s: float = _REPLY_S) -> Reply:
         frame = request.encode()
+        refused: Refused | None = None
         for attempt in range(1 + _RETRIES):
             if attempt:
                 self._on_silence()
-                self._note(request, "no reply")
+                self._note(request, STATUS[refused.status] if refused else "no reply")
                 self._drain()
+            refused = None
             self._parser.clear()
             self.port.write(frame)
             reply = self._wait(
@@ -210,9 +213,13 @@ class RomClient:
             )
             if reply is None:
                 continue
-            if reply.status:
-                raise Refused(request, reply.status)
-            return reply
+            if not reply.status:
+                return reply
+            refused = Refused(request, reply.status)
+            if reply.status not in _GARBLED:
+                raise refused
+        if refused is not None:
+            raise refused
         raise NoReply(f"no reply to {request.name} in {1 + _RETRIES} tries")
 
     def _note(self, request: Request, reason: str) -> None:

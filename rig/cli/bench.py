@@ -59,6 +59,12 @@ def _check_slot(bench: Bench, slot: Slot) -> dict[str, Any]:
             )
             result |= {"supply": instrument.idn, "dialect": probe["dialect"], "rows": probe["rows"]}
             result["verdict"] = probe["verdict"]
+            same = [name for name, one in bench.slots.items() if one.table.supply == slot.table.supply]
+            others = [name for name in same if name != slot.name]
+            if probe["together"] and others:
+                raise UsageProblem(
+                    f"{probe['verdict']} The bench file gives {slot.table.supply} to slot {', '.join(others)} too."
+                )
             check_ports(slot)
         notes = []
         if slot.table.log_port is None:

@@ -31,7 +31,7 @@ app = typer.Typer(
 
 BenchOption = Annotated[str, typer.Option("--bench", help="Bench file, or sim.")]
 SlotOption = Annotated[str | None, typer.Option("--slot", help="Slot; default: the first.")]
-FlasherOption = Annotated[str, typer.Option("--flasher", help="native, or NAME==VERSION.")]
+FlasherOption = Annotated[str, typer.Option("--flasher", help="native, or NAME==VERSION[,DEPENDENCY==VERSION].")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 RunsOption = Annotated[Path, typer.Option("--out", help="Where backups are kept (its backups/ folder).")]
 Number = Annotated[str, typer.Option(help="Bytes, decimal or 0x hexadecimal.")]

@@ -8,15 +8,14 @@ from pathlib import Path
 
 from rig.errors import UsageProblem
 from rig.flashers.base import Flasher
-from rig.flashers.environment import provide
+from rig.flashers.environment import Environment, provide
 from rig.flashers.external import ExternalFlasher
 from rig.flashers.native import NativeFlasher
-from rig.flashers.profile import find_profile
+from rig.flashers.profile import Profile, find_profile
 
-__all__ = ["load_flasher"]
+__all__ = ["environment_of", "load_flasher"]
 
-_RELEASE = r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.+!_-]*"
-_SPEC = re.compile(rf"(?P<name>[^=,]+)==(?P<version>[^=,]+)(?P<pins>(?:,{_RELEASE})*)")
+_RELEASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.+!_-]*")
 
 
 def load_flasher(
@@ -33,11 +32,30 @@ def load_flasher(
     """
     if spec == "native":
         return NativeFlasher()
-    match = _SPEC.fullmatch(spec)
-    name = match["name"] if match else spec.partition("=")[0]
-    version = match["version"] if match else ""
-    profile = find_profile(name, version or "999999", folders)
-    if match is None or re.fullmatch(_RELEASE, f"{name}=={version}") is None:
-        raise UsageProblem(f"--flasher {spec}: say which release, {name}==VERSION")
-    pins = [*profile.pins, *filter(None, match["pins"].split(","))]
-    return ExternalFlasher(spec, profile, provide(profile.package, version, pins=pins, say=say), work=work)
+    profile, pins, version = _parsed(spec, folders)
+    environment = provide(profile.package, version, pins=pins, say=say)
+    return ExternalFlasher(spec, profile, environment, work=work)
+
+
+def environment_of(
+    spec: str, *, folders: Sequence[Path] = (), say: Callable[[str], None] = lambda line: None
+) -> Environment:
+    """Where a release named as for `load_flasher` is installed, for who types its commands. Raises UsageProblem."""
+    profile, pins, version = _parsed(spec, folders)
+    return provide(profile.package, version, pins=pins, say=say)
+
+
+def _parsed(spec: str, folders: Sequence[Path]) -> tuple[Profile, list[str], str]:
+    """(profile, requirements that go with it, version)."""
+    first, *held = spec.split(",")
+    name, _, version = first.partition("==")
+    profile = find_profile(name.partition("=")[0], version or "999999", folders)
+    if _RELEASE.fullmatch(first) is None:
+        raise UsageProblem(f"--flasher {spec}: say which release, {name.partition('=')[0]}==VERSION")
+    for pin in held:
+        if _RELEASE.fullmatch(pin) is None:
+            raise UsageProblem(f"--flasher {spec}: a dependency is held as NAME==VERSION, not as {pin!r}")
+        package, _, other = pin.partition("==")
+        if package.lower() == profile.package.lower() and other != version:
+            raise UsageProblem(f"--flasher {spec}: names two releases of {profile.package}")
+    return profile, [*profile.pins, *held], version

@@ -28,6 +28,11 @@ class Link(Protocol):
         ...
 
     @property
+    def lines(self) -> str:
+        """Where RTS and DTR of a tool are heard, for `rig.uart.lines.environment`; empty: nobody does."""
+        ...
+
+    @property
     def baud(self) -> int:
         """Fastest speed this slot should try."""
         ...

@@ -1,9 +1,10 @@
 """Releases of outside tools as flashers, run unmodified, each in an environment of its own.
 
 A tool gets the link's pseudo-terminal as its serial port. Every run begins with the board off: the tap powers it
-at the tool's first link check and stops what the guard does not let through; the tool is ended then. What a run
-achieved is read from what the tool printed, as its profile says, and from what it left: its exit code alone
-proves nothing. Whether the flash holds what was written is for the caller to verify.
+at the tool's first link check, again when the tool pulls its reset lines, and stops what the guard does not let
+through; the tool is ended then. What a run achieved is read from what the tool printed, as its profile says, and
+from what it left: its exit code alone proves nothing. Whether the flash holds what was written is for the caller to
+verify.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from rig.flashers.base import ChipIdentity, FlashResult, Link, Progress, no_prog
 from rig.flashers.environment import Environment
 from rig.flashers.process import Run, run_tool
 from rig.flashers.profile import FieldName, Line, Operation, OperationName, Profile
+from rig.uart.lines import environment as telling_lines
 from rig.uart.scrub import HIDDEN, scrub
 
 _SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?) ?(?P<unit>[KM]?)i?B?")
@@ -142,6 +144,7 @@ class ExternalFlasher:
                     run,
                     folder=scratch,
                     path=self.environment.bin,
+                    variables=telling_lines(link.lines) if link.lines else {},
                     silence=patience.silence,
                     limit=patience.limit(job.length, link.baud),
                     check=link.check,
@@ -288,6 +291,8 @@ def _identity(run: Run, fields: Mapping[FieldName, Line]) -> ChipIdentity:
 
 
 def _bytes(text: str | None) -> int | None:
-    """`2 MiB`, `512KB` or `2097152` as bytes; units of 1024, as flash is made."""
+    """`2 MiB`, `512KB`, `2097152` or `0x200000` as bytes; units of 1024, as flash is made."""
+    if text and text.lower().startswith("0x") and _HEX.fullmatch(text):
+        return int(text, 16)
     match = _SIZE.fullmatch(text or "")
     return None if match is None else round(float(match["number"]) * _UNITS[match["unit"]])

@@ -45,20 +45,22 @@ def run_tool(
     *,
     folder: Path,
     path: Path,
+    variables: Mapping[str, str] | None = None,
     silence: float,
     limit: float,
     check: Callable[[], None],
     on_line: Callable[[str], None] = lambda line: None,
     tidy: Callable[[str], str] = lambda line: line,
 ) -> None:
-    """Run `run.command` in `folder` with the executables of `path` first, filling `run` as it goes.
+    """Run `run.command` in `folder` with the executables of `path` first and `variables` added to its environment,
+    filling `run` as it goes.
 
     `check` is called all the while; what it raises ends the tool, as does any other exception. Raises
     UnitFailed("flasher-failed") for one that printed nothing for `silence` seconds or took longer than `limit`.
     When this returns or raises, nothing of the tool's process group is left.
     """
     started = time.monotonic()
-    process = _start(run.command, folder, _environment(path))
+    process = _start(run.command, folder, _environment(path) | dict(variables or {}))
     assert process.stdout is not None
     lines = _Lines(run, on_line, tidy)
     end = os.pidfd_open(process.pid)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .beken import BLOCK, FRAMED, unframe
 
@@ -58,8 +59,9 @@ def find_in_flash(data: bytes, start: int, end: int) -> tuple[int, Rbl] | None:
     return None
 
 
+@lru_cache(maxsize=4)
 def fnv1a(data: bytes) -> int:
-    """FNV-1a, 32 bits: the header's hash."""
+    """FNV-1a, 32 bits: the header's hash. Remembered: it takes a quarter of a second for an app, asked for twice."""
     value = 0x811C9DC5
     for byte in data:
         value = (value ^ byte) * 0x01000193 & 0xFFFFFFFF

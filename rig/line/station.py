@@ -240,7 +240,7 @@ class Station:
     def _command(self, slot: Slot, unit: str, address: Path, fd: int) -> list[str]:
         folder = self.folder.unit_dir(unit, 1)
         command = [
-            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
+            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"),
             *("-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT)),
             str(ROOT / "tests_hil" / "test_conversion.py"),
             *("--bench", str(self.bench.path), "--slot", slot.name, "--image", str(self.job.image)),

@@ -8,6 +8,7 @@ import select
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,10 @@ import typer
 
 from rig.errors import Exit, RigError, UsageProblem
 from rig.sim.bench import SimBench
-from rig.sim.spec import PERSONALITIES, SimOptions, check_options
+from rig.sim.constants import BENCH, sources
+from rig.sim.faults import described, parse
+from rig.sim.psu import PERSONALITIES
+from rig.sim.spec import MCUS, SimOptions, check_options
 from rig.target import check_file
 
 _LINGER_S = 5.0  # after the owner went away: long enough for a supply service to switch the outputs off
@@ -42,9 +46,28 @@ def sim(
     seed: Annotated[
         int | None, typer.Option(help="Seed of all that is random; default: other boards each time.")
     ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(help="A fault that is there from the start, SLOT:NAME[:option=value,...]; repeat for more."),
+    ] = None,
+    list_faults: Annotated[bool, typer.Option("--list-faults", help="Print what --fault can ask for.")] = False,
+    boards_per_supply: Annotated[
+        int | None, typer.Option(help="How many boards share a supply; default: as many as it has outputs.")
+    ] = None,
+    mcu: Annotated[str, typer.Option(help=f"What hangs on each board's UART1: {', '.join(MCUS)}.")] = "",
+    constants: Annotated[
+        Path | None, typer.Option(help="A TOML file of physical constants that differ, for all boards or for one.")
+    ] = None,
+    source: Annotated[str, typer.Option(help=f"What feeds the boards: {', '.join(sources())}.")] = BENCH,
+    witness: Annotated[bool, typer.Option("--witness", help="An oscilloscope on each board's rail.")] = False,
     owned: Annotated[bool, typer.Option("--owned", hidden=True)] = False,
 ) -> None:
-    options = SimOptions(boards, flash, speed, powered, reset_every, supply, seed)
+    if list_faults:
+        typer.echo(described())
+        return
+    asked = tuple(parse(text) for text in fault or [])
+    options = SimOptions(boards, flash, speed, powered, reset_every, supply, seed, asked, boards_per_supply, mcu)
+    options = replace(options, constants=constants, source=source, witness=witness)
     check_options(options)
     if not owned:
         check_file(bench_file)
@@ -88,6 +111,8 @@ def _tell_person(bench: SimBench) -> None:
         typer.echo(f"  slot {slot}: flash port {ports['uart1']}, log port {ports['uart2']}")
     for supply in bench.supplies:
         typer.echo(f"  supply: {supply.resource}")
+    for slot, scope in bench.scopes.items():
+        typer.echo(f"  witness of slot {slot}: {scope.resource}")
     typer.echo("Ctrl-C ends it.")
     sys.stdout.flush()
 

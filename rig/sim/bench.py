@@ -1,7 +1,7 @@
 """A simulated bench: boards (a process each), the supplies that feed them, and a bench.toml that names it all.
 
 `SimBench` owns the processes; `rig sim` and `--bench sim:N` run one. A control socket beside the bench file is
-for the operator's hands: the next board in, a board pulled out, the CEN wire bridged.
+for the operator's hands: the next board in, a board pulled out, the CEN wire bridged; and for faults on request.
 """
 
 from __future__ import annotations
@@ -17,25 +17,28 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rig.errors import UsageProblem
+from rig.errors import RigError, UsageProblem
 from rig.files import write_durably
-from rig.sim import firmware
+from rig.sim import faults, firmware
 from rig.sim.flash import SIZE
-from rig.sim.psu import PsuServer
-from rig.sim.spec import PERSONALITIES, BoardSpec, SimOptions
+from rig.sim.psu import PERSONALITIES, PsuServer
+from rig.sim.scope import Scope
+from rig.sim.spec import BoardSpec, SimOptions, board_constants, slot_name
 
-OUTPUTS = 3  # of either simulated supply
-HANDS = ("change", "pull", "insert", "reset", "poke", "dump", "status")  # what the control socket takes
+# what the control socket takes
+HANDS = ("change", "pull", "insert", "reset", "poke", "dump", "status", "fault", "heal", "faults", "sag",
+         "supply-fault", "supply-heal")  # fmt: skip
 
 
 class BoardProcess:
     """The bench's end of one board: a Rail for the supply, and the operator's hands."""
 
-    def __init__(self, spec: BoardSpec, flash: Path, efuse: bytes) -> None:
+    def __init__(self, spec: BoardSpec, flash: Path, efuse: bytes, links: dict[str, str]) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
@@ -47,11 +50,11 @@ class BoardProcess:
         self._socket = ours
         self._reader = ours.makefile("rb")
         self._lock = threading.Lock()
-        self._send({"spec": asdict(spec), "flash": str(flash), "efuse": efuse.hex()})
+        self._send({"spec": asdict(spec), "flash": str(flash), "efuse": efuse.hex(), "links": links})
 
-    def ports(self) -> dict[str, str]:
-        """Paths of uart1 and uart2, once the board is up."""
-        return dict(self._receive())
+    def wait(self) -> None:
+        """Until the board is up, its ports behind their names."""
+        self._receive()
 
     def _send(self, message: dict[str, Any]) -> None:
         self._socket.sendall(json.dumps(message).encode() + b"\n")
@@ -78,6 +81,11 @@ class BoardProcess:
         answer = self.ask(op="sense")
         return answer["volts"], answer["amps"], answer["mode"]
 
+    def trace(self, begin: float, end: float, points: int) -> list[float | None]:
+        """The rail's volts at `points` moments from `begin` to `end` (time.monotonic); None outside what is kept."""
+        samples: list[float | None] = self.ask(op="trace", begin=begin, end=end, points=points)["volts"]
+        return samples
+
     def stop(self) -> None:
         self._reader.close()
         self._socket.close()  # the board's loop ends when its bench goes away
@@ -97,6 +105,7 @@ class SimBench:
         self.bench_file = bench_file or self.folder / "bench.toml"
         self.boards: dict[str, BoardProcess] = {}
         self.supplies: list[PsuServer] = []
+        self.scopes: dict[str, Scope] = {}
         self._seed = random.randrange(1, 1 << 20) if options.seed is None else options.seed
         self._units = self._seed << 3  # serial of the unit that came out of the box last
         self.ports: dict[str, dict[str, str]] = {}
@@ -116,6 +125,7 @@ class SimBench:
     def _start(self) -> None:
         if importlib.util.find_spec("unicorn") is None:
             raise UsageProblem("a simulated board needs the extra `sim`: pip install -e '.[sim]'")
+        constants = board_constants(self.options)
         for index in range(self.options.boards):
             slot = slot_name(index)
             flash, efuse = self.next_board(slot)
@@ -125,22 +135,26 @@ class SimBench:
                 self._seed + 100 * index,
                 self.options.powered,
                 self.options.reset_every,
+                mcu=self.options.mcu,
+                constants=constants[slot],
+                source=self.options.source,
             )
-            self.boards[slot] = BoardProcess(spec, flash, efuse)
-        for slot, board in self.boards.items():
-            ports = board.ports()
-            self.ports[slot] = {}
-            for name, path in ports.items():
-                link = self.folder / f"{slot}.{name}"
-                link.symlink_to(path)
-                self.ports[slot][name] = str(link)
-        boards = list(self.boards.values())
-        for index in range(0, len(boards), OUTPUTS):
-            supply = PsuServer(
-                self.options.supply, boards[index : index + OUTPUTS], serial=self._serial(index // OUTPUTS)
-            )
+            self.ports[slot] = {name: str(self.folder / f"{slot}.{name}") for name in ("uart1", "uart2")}
+            self.boards[slot] = BoardProcess(spec, flash, efuse, self.ports[slot])
+        for board in self.boards.values():
+            board.wait()
+        boards, share = list(self.boards.values()), self.options.share
+        for index in range(0, len(boards), share):
+            fed = boards[index : index + share]
+            supply = PsuServer(self.options.supply, fed, serial=self._serial(index // share))
             supply.start()
             self.supplies.append(supply)
+        if self.options.witness:
+            for slot, board in self.boards.items():
+                self.scopes[slot] = Scope(board.trace, serial=f"{self._serial(0)}-{slot}")
+                self.scopes[slot].start()
+        for asked in self.options.faults:
+            self._begin(asked.slot, asked.name, asked.options)
         (self.folder / "rig-demo_QIO.bin").write_bytes(firmware.demo_image())
         self._listen()
         write_durably(self.bench_file, self.bench_toml())
@@ -153,6 +167,8 @@ class SimBench:
         if self._control is not None:
             self._control.shutdown()
             self._control.server_close()
+        for scope in self.scopes.values():
+            scope.stop()
         for supply in self.supplies:
             supply.stop()
         for board in self.boards.values():
@@ -181,12 +197,13 @@ class SimBench:
             f"image = {json.dumps(str(self.folder / 'rig-demo_QIO.bin'))}",
             "",
         ]
+        model = PERSONALITIES[self.options.supply]
         for index, supply in enumerate(self.supplies):
             lines += [
                 f"[supply.psu{index + 1}]",
                 f'resource = "{supply.resource}"',
-                f'dialect = "{PERSONALITIES[self.options.supply]}"',
-                f'serial = "{self._serial(index)}"',
+                f'dialect = "{model.dialect}"',
+                *([f'serial = "{self._serial(index)}"'] if "{serial}" in model.idn else []),
                 "",
             ]
         for index, slot in enumerate(self.boards):
@@ -194,13 +211,13 @@ class SimBench:
             change = [sys.executable, "-m", "rig.sim.hands", str(self.folder / "control"), "change", slot]
             lines += [
                 f"[slot.{slot}]",
-                f'supply = "psu{index // OUTPUTS + 1}"',
-                f"channel = {index % OUTPUTS + 1}",
+                f'supply = "psu{index // self.options.share + 1}"',
+                f"channel = {index % self.options.share + 1}",
                 f"flash_port = {json.dumps(ports['uart1'])}",
                 f"log_port = {json.dumps(ports['uart2'])}",
                 "baud = 921600",
                 'product = "ds-121"',
-                'ovp = "supply"',
+                f'ovp = "{"supply" if all(spec.ovp for spec in model.specs) else "none"}"',
                 f"change = {json.dumps(change)}",
                 "",
             ]
@@ -216,7 +233,7 @@ class SimBench:
                 for line in self.rfile:
                     try:
                         answer = bench.hand(json.loads(line))
-                    except (ValueError, KeyError, OSError, RuntimeError) as problem:
+                    except (RigError, ValueError, KeyError, OSError, RuntimeError) as problem:
                         answer = {"error": str(problem)}
                     self.wfile.write(json.dumps(answer).encode() + b"\n")
 
@@ -227,7 +244,8 @@ class SimBench:
         threading.Thread(target=self._control.serve_forever, args=(0.05,), daemon=True).start()
 
     def hand(self, message: dict[str, Any]) -> dict[str, Any]:
-        """One request to a slot's board: `change` puts the next unit in, the others go to the board as they are."""
+        """One request to a slot: `change` puts the next unit in, faults begin and are healed, the others go to the
+        board as they are."""
         slot = message.pop("slot")
         if slot not in self.boards:
             return {"error": f"no slot {slot}; there are {', '.join(self.boards)}"}
@@ -237,13 +255,28 @@ class SimBench:
         if message["op"] == "change":
             flash, efuse = self.next_board(slot)
             return board.ask(op="load-flash", flash=str(flash), efuse=efuse.hex())
+        if message["op"] in ("fault", "supply-fault"):
+            name = ("supply-" if message["op"] == "supply-fault" else "") + message["name"]
+            return self._begin(slot, name, message.get("options", {}))
+        if message["op"] == "supply-heal":
+            self._supply_of(slot).clear_faults(*filter(None, [message.get("name")]))
+            return {"ok": True}
+        if message["op"] == "faults":
+            active = {"active": board.ask(op="faults")["active"], "supply": self._supply_of(slot).faults}
+            return {"faults": faults.catalogue()} | active
         return board.ask(**message)
 
+    def _begin(self, slot: str, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """A fault of the slot's board, or of the supply that feeds it. Raises UsageProblem."""
+        options = faults.checked(name, options)
+        bare = faults.supply_fault(name)
+        if bare is None:
+            return self.boards[slot].ask(op="fault", name=name, options=options)
+        self._supply_of(slot).fault(bare, **options)
+        return {"ok": True}
 
-def slot_name(index: int) -> str:
-    """A, B, ..., Z, A2, B2, ..."""
-    letter = chr(ord("A") + index % 26)
-    return letter if index < 26 else f"{letter}{index // 26 + 1}"
+    def _supply_of(self, slot: str) -> PsuServer:
+        return self.supplies[list(self.boards).index(slot) // self.options.share]
 
 
 def _read_flash(path: Path) -> bytes:

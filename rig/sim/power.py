@@ -1,198 +1,367 @@
-"""The 3.3 V rail of a simulated board: a supply with a current limit, a capacitor, and the chip as its load.
+"""The 3.3 V rail of a simulated board: a source with a current limit, capacitors, a cable, and the chip as its load.
 
-Between two events (a new set-point, a new load, a threshold crossed) the rail follows a closed form: constant
-current into the capacitor, or an exponential fall once the chip is in reset. Nothing is polled: `next_event`
-says when the rail will cross something. Constants are in constants.toml.
+The capacitors of supply and board are one (the cable between them has microseconds, which nobody here looks at), and
+all series resistance lies behind it: x are the volts at the capacitors, the supply's terminals stand at x less the
+drop in the supply, the board's rail at x less all of the drop. Between two events (a new set-point, a new load, a
+threshold) x follows dx/dt = a - b x in closed form. Nothing is polled: `next_event` says when the rail will cross a
+reset level. Constants are in constants.toml.
 """
 
 from __future__ import annotations
 
 import math
-import tomllib
-from collections import deque
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-_CONSTANTS = Path(__file__).with_name("constants.toml")
+from rig.sim.constants import BENCH, Constants
+from rig.sim.source import Drive, Feed, SetPoint
+from rig.sim.trace import Segment, Trace
+
+__all__ = ["Rail", "SetPoint"]
+
+_NEAR = 1e-7  # volts: what a form ends at is stood on exactly
+_EQUAL = 1e-9  # volts: the rail stands at what the source aims at
+_FOREVER = 1e9
 
 
-def load_constants(path: Path = _CONSTANTS) -> dict[str, Any]:
-    return tomllib.loads(path.read_text())
+@dataclass(frozen=True)
+class _Load:
+    """Amps the board takes where the capacitors stand at x: `amps` + `siemens` x; its rail is scale x - drop."""
 
+    amps: float
+    siemens: float
+    scale: float
+    drop: float
 
-@dataclass
-class SetPoint:
-    """What the supply is told: output state, volts, current limit in amps."""
-
-    on: bool = False
-    volts: float = 0.0
-    amps: float = 0.0
+    def at(self, x: float) -> float:
+        return self.amps + self.siemens * x
 
 
 class Rail:
     """Volts over time. Times are wall seconds, `speed` makes electricity that many times faster.
 
-    `load` is set by the board (amps the chip draws while above the reset level); `contact` False is a board
-    pulled out of its jig: the chip's side falls, the supply sees nothing.
+    `load` is set by the board: amps the chip draws while it is `alive` (out of reset). `contact` False is a board
+    pulled out of its jig: its side falls, the supply sees nothing. `source` names a part of constants.toml that
+    stands between the bench supply's output and the board. `volts` is the board's rail.
     """
 
-    def __init__(self, constants: dict[str, Any], *, speed: float = 1.0, now: float = 0.0) -> None:
-        rail = constants["rail"]
-        self._farads: float = rail["farads"]
-        self._ohms: float = rail["discharge_ohms"]
-        self.falling: float = rail["reset_falling_volts"]
-        self.rising: float = rail["reset_rising_volts"]
-        self._meter: float = rail["meter_seconds"] / speed
+    def __init__(self, constants: Constants, *, speed: float = 1.0, now: float = 0.0, source: str = BENCH) -> None:
+        rail, part = constants.rail, constants.part(source)
+        self.constants = rail
         self.speed = speed
-        self.set_point = SetPoint()
-        self.fixed_volts = 0.0  # a fixed supply behind a diode, 0 without one
-        self.contact = True
-        self.volts = 0.0
-        self.load = 0.0
-        self.alive = False  # out of power-on reset
-        self._now = now
-        self._charge = 0.0  # amp-seconds out of the supply since the start
-        self._area = 0.0  # volt-seconds at its terminals
-        self._history: deque[tuple[float, float, float]] = deque([(now, 0.0, 0.0)])
+        self.feed = Feed(rail, part)
+        self.alive = False
+        self._ohms = part.ohms
+        self._path_ohms = part.ohms + rail.cable_ohms
+        self._supply_farads = part.farads
+        self._contact = True
+        self._load = 0.0
+        self._x = 0.0
+        self._ref = 0.0  # what the source regulates to on its way to what it aims at
+        self._origin = now
+        self._t = 0.0  # seconds of the model since then
+        self._released_at = math.inf  # when the chip starts, if the rail stays above the rising level
+        self._sag_end = math.inf
+        self.trace = Trace(max(rail.trace_seconds, 2 * rail.meter_seconds))
 
-    # -- what feeds it ---------------------------------------------------------------------------------
+    # -- what acts on it -------------------------------------------------------------------------------
 
-    def _source(self) -> tuple[float, float]:
-        """(volts, current limit) of what feeds the chip now; (0, 0) when nothing does."""
-        point = self.set_point
-        if not self.contact:
-            return 0.0, 0.0
-        if point.on and point.volts >= self.fixed_volts - 0.3:
-            return point.volts, point.amps
-        if self.fixed_volts:
-            return self.fixed_volts, 10.0
-        return 0.0, 0.0
+    @property
+    def set_point(self) -> SetPoint:
+        return self.feed.set_point
 
-    def _draw(self) -> float:
-        return self.load if self.alive else 0.0
+    @set_point.setter
+    def set_point(self, point: SetPoint) -> None:
+        self.feed.set_point = point
+        if not point.on:
+            self._ref = 0.0
 
-    # -- time ------------------------------------------------------------------------------------------
+    @property
+    def load(self) -> float:
+        return self._load
+
+    @load.setter
+    def load(self, amps: float) -> None:
+        self._load = amps
+
+    @property
+    def contact(self) -> bool:
+        return self._contact
+
+    @contact.setter
+    def contact(self, touches: bool) -> None:
+        """Put back in, the board's capacitor takes its charge out of the supply's at once."""
+        drive = self.feed.drive()
+        if touches and not self._contact and drive is not None:
+            board = self.constants.board_farads
+            self._x = (self._supply_farads * drive.volts + board * self._x) / (self._supply_farads + board)
+            self._ref = drive.volts
+        self._contact = touches
+
+    def sag(self, volts: float, seconds: float) -> None:
+        """At the board, as by a bad contact, the rail is at `volts` for `seconds` of the board's time. The supply's
+        terminals do not show it, nor does its current."""
+        self.feed.sag = volts
+        self._sag_end = self._t + seconds
+
+    def _end_sag(self) -> None:
+        """The supply has regulated to its own volts all the while: it is its current limit that brings them back."""
+        self.feed.sag, self._sag_end = None, math.inf
+        drive = self.feed.drive()
+        self._ref = drive.volts if drive is not None else 0.0
+
+    def discharge(self) -> None:
+        """Another board, without a charge."""
+        self._x, self._load, self.alive = 0.0, 0.0, False
+        self._released_at = math.inf
+        self._contact = True
+
+    # -- what it is ------------------------------------------------------------------------------------
+
+    @property
+    def volts(self) -> float:
+        load = self._board()
+        return max(0.0, load.scale * self._x - load.drop)
 
     @property
     def now(self) -> float:
         """How far it has been followed."""
-        return self._now
+        return self._wall(self._t)
+
+    def _wall(self, t: float) -> float:
+        return self._origin + t / self.speed
+
+    def model(self, now: float) -> float:
+        """Seconds of the model at a wall time."""
+        return (now - self._origin) * self.speed
+
+    # -- time ------------------------------------------------------------------------------------------
 
     def advance(self, now: float) -> bool:
         """Move to `now`; True as soon as the chip went into or out of reset on the way.
 
         Then the rail stands at that moment, and the caller sets the new load and calls again.
         """
-        while self._now < now:
-            step, crossing = self._segment(now - self._now)
-            self._move(step)
-            if crossing:
+        target = self.model(now)
+        while True:
+            span, turns = self._next()
+            if self._t + span > target:
+                if target > self._t:
+                    self._move(target - self._t)
+                return False
+            self._move(span)
+            if self._t >= self._sag_end:
+                self._end_sag()
+            if turns:
                 self.alive = not self.alive
+                self._released_at = math.inf
                 return True
-        return False
+            if span == 0.0 and self._t >= target:
+                return False
 
     def next_event(self) -> float:
-        """When the rail crosses a reset level if nothing else changes (inf: never)."""
-        step, crossing = self._segment(1e9)
-        return self._now + step if crossing else math.inf
+        """When the rail reaches the end of what one closed form says, and may cross a reset level (inf: never)."""
+        span, _ = self._next()
+        return math.inf if span >= _FOREVER else self._wall(self._t + span)
 
-    def _segment(self, limit: float) -> tuple[float, bool]:
-        """Longest wall step (at most `limit`) over which one closed form holds, and whether a reset level ends it."""
-        target, amps = self._source()
-        slope = self._slope(target, amps)
-        level = self.falling if self.alive else self.rising
-        heading = slope < 0 if self.alive else slope > 0
-        ends = [limit]
-        crossing = math.inf
-        if heading:
-            crossing = self._time_to(level, slope) / self.speed
-            reaches = target < level if self.alive else target >= level
-            if not reaches and slope > 0:
-                crossing = math.inf
-        if (slope > 0 and self.volts < target) or (slope < 0 and self.volts > target > 0.0):
-            ends.append(self._time_to(target, slope) / self.speed)
-        step = min([*ends, crossing])
-        return max(step, 0.0), crossing <= min(ends)
+    def _next(self) -> tuple[float, bool]:
+        """(model seconds until the form changes, whether the chip then goes into or out of reset)."""
+        segment = self._segment()
+        span = min(self._form_ends(segment), self._sag_end - self._t, _FOREVER)
+        level, rail = self.constants, segment.volts(0.0)
+        if self.alive:
+            falls = self._time_to(segment, level.reset_falling_volts, downwards=True)
+            return (falls, True) if falls <= span else (span, False)
+        if rail < level.reset_rising_volts - _EQUAL:
+            self._released_at = math.inf
+            return min(span, self._time_to(segment, level.reset_rising_volts, downwards=False)), False
+        if self._released_at == math.inf:
+            self._released_at = self._t + level.reset_release_seconds
+        release = max(0.0, self._released_at - self._t)
+        falls = self._time_to(segment, level.reset_rising_volts - 2 * _EQUAL, downwards=True)
+        return (release, True) if release <= min(span, falls) else (min(span, falls), False)
 
-    def _slope(self, target: float, amps: float) -> float:
-        """Volts per model second; 0 when held in constant voltage."""
-        draw = self._draw()
-        if target <= 0.0 or self.volts > target + 1e-9:
-            return -self._fall(draw)
-        if abs(self.volts - target) <= 1e-9 and draw <= amps:
+    def _time_to(self, segment: Segment, volts: float, *, downwards: bool) -> float:
+        """When the board's rail comes to `volts` in this direction, from where it stands (inf: not in this form)."""
+        rail = segment.volts(0.0)
+        if (rail <= volts) if downwards else (rail >= volts):
             return 0.0
-        net = amps - draw
-        if net <= 0 and self.volts <= 1e-9:
-            return 0.0
-        return net / self._farads
+        return segment.time_to((volts + segment.drop) / segment.scale)
 
-    def _fall(self, draw: float) -> float:
-        return (draw + self.volts / self._ohms) / self._farads
+    def _move(self, span: float) -> None:
+        """Follow the present form for `span`; at its very end x stands exactly where the form ends."""
+        segment = self._segment()
+        if span > 0.0:
+            segment.length = span
+            self.trace.append(segment)
+        drive = self._drive()
+        x = max(0.0, segment.state(span))
+        if drive is not None:
+            self._ref = min(drive.volts, self._ref + drive.slew * span) if span > 0 else self._ref
+            if abs(x - self._ref) < _NEAR:
+                x = self._ref
+        if span > 0.0:
+            for level in self._bends(drive):  # beyond it, where the next form holds
+                if abs(x - level) < _NEAR and (drive is None or x != self._ref):
+                    x = level + math.copysign(2 * _EQUAL, segment.a - segment.b * x)
+            self._x = x
+            self._t += span
 
-    def _time_to(self, level: float, slope: float) -> float:
-        """Model seconds until `level` at this slope; exponential towards zero when nothing feeds the rail."""
-        target, _ = self._source()
-        if target <= 0.0 or self.volts > target + 1e-9:
-            return self._discharge_time(max(level, 1e-4))
-        return max(0.0, (level - self.volts) / slope)
+    def _bends(self, drive: Drive | None) -> list[float]:
+        """Where the form changes with x alone: the load's knee, the limit of a source with an input."""
+        path = self._path_ohms if self._contact else 0.0
+        bends = [self.constants.knee_volts + path * self._load] if self.alive and self._load > 0.0 else []
+        if drive is not None and drive.input_ohms:
+            bends.append(drive.input_volts - drive.input_ohms * drive.amps)
+        return bends
 
-    def _discharge_time(self, level: float) -> float:
-        """RC fall with a constant current besides: V + I R decays with R C."""
-        bias = self._draw() * self._ohms
-        if self.volts <= level:
-            return 0.0
-        return self._ohms * self._farads * math.log((self.volts + bias) / (level + bias))
+    # -- forms -----------------------------------------------------------------------------------------
 
-    def _move(self, step: float) -> None:
-        target, amps = self._source()
-        before = self.volts
-        seconds = step * self.speed
-        draw = self._draw()
-        if target <= 0.0 or before > target + 1e-9:
-            bias = draw * self._ohms
-            self.volts = max(0.0, (before + bias) * math.exp(-seconds / (self._ohms * self._farads)) - bias)
-            if target > 0.0:
-                self.volts = max(self.volts, target)
-            out = 0.0
+    @property
+    def _farads(self) -> float:
+        return self.constants.board_farads + (self._supply_farads if self._contact else 0.0)
+
+    def _drive(self) -> Drive | None:
+        """What feeds the board, with the reference it regulates to brought up to date: downwards it jumps."""
+        drive = self.feed.drive() if self._contact else None
+        if drive is None:
+            self._ref = 0.0
+        elif drive.slew == math.inf:
+            self._ref = drive.volts
         else:
-            slope = self._slope(target, amps)
-            self.volts = min(target, max(0.0, before + slope * seconds))
-            out = draw if slope == 0.0 else amps
+            self._ref = min(self._ref, drive.volts)
+        return drive
+
+    def _board(self) -> _Load:
+        """The load as it is where x stands: a constant current, below the knee and in reset a resistor."""
+        path = self._path_ohms if self._contact else 0.0
+        knee = self.constants.knee_volts
+        if self.alive and self._load > 0.0 and self._x > knee + path * self._load + _EQUAL:
+            return _Load(self._load, 0.0, 1.0, path * self._load)
+        running = self._load / knee if knee > 0 else 0.0
+        siemens = running if self.alive else 1.0 / self.constants.reset_ohms
+        scale = 1.0 / (1.0 + path * siemens)
+        return _Load(0.0, siemens * scale, scale, 0.0)
+
+    def _segment(self) -> Segment:
+        """The form that holds from here on."""
+        load, drive, x = self._board(), self._drive(), self._x
+        c = self._farads
+        if drive is None or x > self._ref + _EQUAL:
+            sink = drive.sink if drive is not None else 0.0
+            return self._form(load, -(sink + load.amps) / c, load.siemens / c, -sink, 0.0, drive)
+        slope = drive.slew if self._ref < drive.volts - _EQUAL else 0.0
+        if x >= self._ref - _EQUAL and load.at(x) + c * slope <= self._most(drive, x) + _EQUAL:
+            return self._form(load, slope, 0.0, load.amps + c * slope, load.siemens, drive)
+        if drive.input_ohms and x >= drive.input_volts - drive.input_ohms * drive.amps:
+            into, per_x = drive.input_volts / drive.input_ohms, -1.0 / drive.input_ohms
+            return self._form(load, (into - load.amps) / c, (load.siemens - per_x) / c, into, per_x, drive)
+        return self._form(load, (drive.amps - load.amps) / c, load.siemens / c, drive.amps, 0.0, drive, limited=True)
+
+    def _form(
+        self,
+        load: _Load,
+        a: float,
+        b: float,
+        amps: float,
+        per_x: float,
+        drive: Drive | None,
+        *,
+        limited: bool = False,
+    ) -> Segment:
+        metered = drive is not None and drive.metered
         point = self.set_point
-        feeds = point.on and self.contact and point.volts >= self.fixed_volts - 0.3
-        self._charge += (out if feeds else 0.0) * step
-        terminal = (before + self.volts) / 2 if self.contact else (point.volts if point.on else 0.0)
-        self._area += terminal * step
-        self._now += step
-        self._history.append((self._now, self._charge, self._area))
-        while len(self._history) > 2 and self._history[1][0] < self._now - self._meter:
-            self._history.popleft()
+        terminal = self.feed.terminal
+        if terminal is None and (not self._contact or self.feed.sag is not None):
+            terminal = point.volts if point.on else 0.0
+        if self.feed.sag is not None and point.on:  # behind the leads: the supply feeds the board as ever
+            amps, per_x, metered = load.amps, load.siemens, True
+        return Segment(
+            start=self._t,
+            length=_FOREVER,
+            x=self._x,
+            a=a,
+            b=b,
+            scale=load.scale,
+            drop=load.drop,
+            amps=amps if metered else 0.0,
+            amps_per_x=per_x if metered else 0.0,
+            ohms=self._ohms,
+            terminal=terminal,
+            limited=limited and drive is not None and drive.own_limit,
+        )
+
+    @staticmethod
+    def _most(drive: Drive, x: float) -> float:
+        """Amps the source can give where it stands at x."""
+        return min(drive.amps, (drive.input_volts - x) / drive.input_ohms) if drive.input_ohms else drive.amps
+
+    def _form_ends(self, segment: Segment) -> float:
+        """When another form takes over, model seconds from here (inf: this one stays)."""
+        drive, x = self._drive(), self._x
+        ends = [math.inf, *(_crossing(segment, level) for level in self._bends(drive))]
+        if drive is None:
+            return min(ends)
+        slope = drive.slew if self._ref < drive.volts - _EQUAL else 0.0
+        if slope:
+            ends.append((drive.volts - self._ref) / slope)
+        if abs(x - self._ref) > _EQUAL:
+            ends.append(self._meets(segment, slope))
+        elif segment.a == slope and not segment.b:
+            ends.append(self._gives_out(drive, slope))
+        else:
+            ends.append(self._meets(segment, slope, leaving=True))
+        return min(ends)
+
+    def _gives_out(self, drive: Drive, slope: float) -> float:
+        """Tracking its reference upwards, when the source can give no more (inf: it keeps up)."""
+        if not slope:
+            return math.inf
+        load, need = self._board(), self._farads * slope
+        levels = []
+        if load.siemens:
+            levels.append((drive.amps - load.amps - need) / load.siemens)
+        if drive.input_ohms:
+            into = drive.input_volts - drive.input_ohms * (load.amps + need)
+            levels.append(into / (1.0 + drive.input_ohms * load.siemens))
+        later = [(level - self._x) / slope for level in levels if level > self._x + _EQUAL]
+        return min(later, default=math.inf)
+
+    def _meets(self, segment: Segment, slope: float, *, leaving: bool = False) -> float:
+        """When x meets the reference, which rises at `slope`. Their distance is convex and falling where they meet,
+        so that Newton's steps from here never pass the moment. One that is left behind (`leaving`) is not met again:
+        the form ends before that, when the reference arrives."""
+        if leaving:
+            return math.inf
+        if not slope:
+            return segment.time_to(self._ref)
+        sign = 1.0 if self._x > self._ref else -1.0
+        at = 0.0
+        for _ in range(60):
+            x = segment.state(at)
+            apart = sign * (x - self._ref - slope * at)
+            closing = -sign * (segment.a - segment.b * x - slope)
+            if apart <= _EQUAL:
+                return at
+            if closing <= 0.0:
+                return math.inf
+            at += apart / closing
+        return at
 
     # -- what a supply's meter shows -------------------------------------------------------------------
 
-    def _window_start(self) -> tuple[float, float, float]:
-        """(time, charge, area) where the meter's averaging began: inside a segment both grow in a straight line."""
-        first = self._history[0]
-        start = self._now - self._meter
-        if start <= first[0] or len(self._history) < 2:
-            return first
-        second = self._history[1]
-        part = (start - first[0]) / (second[0] - first[0]) if second[0] > first[0] else 1.0
-        return start, first[1] + part * (second[1] - first[1]), first[2] + part * (second[2] - first[2])
-
     def sense(self) -> tuple[float, float, str]:
         """(volts, amps, mode) as the supply reads them: averages over its meter's time. Call advance() first."""
-        start, charge, area = self._window_start()
-        span = self._now - start
         point = self.set_point
-        if span > 1e-9:
-            amps, volts = (self._charge - charge) / span, (self._area - area) / span
-        else:
-            amps, volts = 0.0, self.volts
         if not point.on:
-            return (self.volts if self.contact else 0.0), 0.0, "off"
-        if not self.contact:
+            return (self._x if self._contact and self.feed.direct else 0.0), 0.0, "off"
+        if not self._contact:
             return point.volts, 0.0, "cv"
-        limited = self.volts < point.volts - 0.005 and point.volts >= self.fixed_volts - 0.3
-        return volts, amps, "cc" if limited else "cv"
+        volts, amps = self.trace.metered(self._t - self.constants.meter_seconds, self._t)
+        if volts != volts:
+            volts, amps = self._x, 0.0
+        return volts, amps, "cc" if self._segment().limited else "cv"
+
+
+def _crossing(segment: Segment, level: float) -> float:
+    """When x comes to `level`, from either side; from just at it, not at all."""
+    return math.inf if abs(segment.x - level) <= _EQUAL else segment.time_to(level)

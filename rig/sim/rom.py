@@ -11,19 +11,20 @@ arrive already paced.
 from __future__ import annotations
 
 import math
-import random
 import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 from rig.chip.ids import SCTRL_CHIP_ID, SCTRL_EFUSE_CTRL, SCTRL_EFUSE_OPTR
+from rig.sim.die import Die, DieSupply
 from rig.sim.flash import NorFlash
 
 CHIP_ID_N = 0x0007231C
 LINK_BAUD = 115200
 _MASK = 0xFFFFFFFF
 _PARTIAL_FRAME_S = 0.1  # guess: the ROM has such a time-out, its length is not known
+_CRC_GARBLED = 0x5A  # what a CRC of misread bytes differs by: that it differs is what counts
 _EFUSE_WRITE = 0x2  # SCTRL_EFUSE_CTRL bit 1: direction
 
 
@@ -64,7 +65,7 @@ class Rom:
         on_reset: Callable[[float], None],
         on_load: Callable[[str, float], None] = lambda name, until: None,
         times: ChipTimes | None = None,
-        seed: int = 0,
+        die_supply: DieSupply | None = None,
     ) -> None:
         self.flash = flash
         self.efuse = efuse
@@ -75,12 +76,12 @@ class Rom:
         self._send = send
         self._on_reset = on_reset
         self._on_load = on_load
-        self._random = random.Random(seed)
+        self._die = Die(die_supply)
+        self._crc_asked: tuple[float, float, int, int] | None = None  # (begun, done, start, length)
         self._registers: dict[int, int] = {}
         self._buffer = bytearray()
         self._last_byte = 0.0
         self._programmed = 0  # payload bytes of the current write-4k already programmed
-        self._pending_erase: tuple[int, bytes] | None = None
         self.baud_change: tuple[int, int] | None = None  # (baud, ms): the board calls finish_baud_change
 
     def reset(self) -> None:
@@ -91,20 +92,20 @@ class Rom:
         self._registers.clear()
         self._buffer.clear()
         self._programmed = 0
-        self._pending_erase = None
+        self._crc_asked = None
+        self._die.complete()
         self.baud_change = None
 
     def power_lost(self, now: float) -> None:
-        """Power went away: an erase under way leaves its block mixed."""
-        if self._pending_erase and now < self.busy_until:
-            start, old = self._pending_erase
-            mixed = bytearray(len(old))
-            for at in range(0, len(old), 0x100):
-                keep = self._random.getrandbits(8 * 0x100).to_bytes(0x100, "little")
-                page = old[at : at + 0x100]
-                mixed[at : at + 0x100] = bytes(a | b for a, b in zip(page, keep, strict=True))
-            self.flash.overwrite(start, bytes(mixed))
+        """Power went away: an erase or program under way stays where it is."""
+        self._die.power_lost(now)
         self.reset()
+
+    @property
+    def due(self) -> float:
+        """When tick() is needed next (inf: not)."""
+        crc = self._crc_asked[1] if self._crc_asked else math.inf
+        return min(self.gives_up_at + 0.001, self._die.next_end, crc)
 
     # -- receiving -------------------------------------------------------------------------------------
 
@@ -130,7 +131,10 @@ class Rom:
         return self._last_byte + _PARTIAL_FRAME_S if self._buffer else math.inf
 
     def tick(self, now: float) -> None:
-        """Give up on a frame whose rest did not come."""
+        """End what takes time and is over; give up on a frame whose rest did not come."""
+        self._die.settle(now)
+        if self._crc_asked and now >= self._crc_asked[1]:
+            self._crc_done(*self._crc_asked)
         if now > self.gives_up_at:
             held, self._buffer = bytes(self._buffer), bytearray()
             self._programmed = 0
@@ -191,9 +195,13 @@ class Rom:
         address = int.from_bytes(self._buffer[8:12], "little")
         while have - 12 >= self._programmed + 0x100:
             at = self._programmed
-            self.flash.program(address + at, bytes(self._buffer[12 + at : 12 + at + 0x100]))
+            self._program(address + at, bytes(self._buffer[12 + at : 12 + at + 0x100]), self._last_byte)
             self._programmed += 0x100
             self._on_load("program", self._last_byte + self.times.page)
+
+    def _program(self, address: int, data: bytes, at: float) -> None:
+        flash = self.flash
+        self._die.begin(at, at + self.times.page, lambda done: flash.program(address, data, done=done))
 
     # -- short commands --------------------------------------------------------------------------------
 
@@ -241,8 +249,13 @@ class Rom:
         if length > 4 * len(self.flash.data):
             self._reply_short(at, _SHORT_CRC, b"\x06")
             return
+        self._crc_asked = at, self._busy(at, length / self.times.crc_bytes_per_s), start, length
+
+    def _crc_done(self, begun: float, done: float, start: int, length: int) -> None:
+        self._crc_asked = None
         crc = zlib.crc32(self.flash.read(start, length)) ^ _MASK  # no final XOR on the wire
-        done = self._busy(at, length / self.times.crc_bytes_per_s)
+        if not self._die.supply.reads_well(begun, done):
+            crc ^= _CRC_GARBLED
         self._reply_short(done, _SHORT_CRC, crc.to_bytes(4, "little"))
 
     def _read_register(self, address: int) -> int:
@@ -283,7 +296,7 @@ class Rom:
     def _write_256(self, payload: bytes, at: float) -> bool:
         if not 5 <= len(payload) <= 4 + 0x100:
             return False
-        self.flash.program(int.from_bytes(payload[:4], "little"), payload[4:])
+        self._program(int.from_bytes(payload[:4], "little"), payload[4:], at)
         done = self._busy(at, self.times.page, "program")
         self._reply_long(done, 0x06, 0, payload[:4] + bytes((len(payload) - 4 & 0xFF,)))
         return True
@@ -325,12 +338,10 @@ class Rom:
         return True
 
     def _erase_block(self, address: int, size: int, seconds: float, at: float) -> float:
-        start = address % len(self.flash.data) // size * size
-        old = bytes(self.flash.data[start : start + size])
-        done = self._busy(at, seconds, "erase")
-        if self.flash.erase(address, size):
-            self._pending_erase = (start, old)
-        return done
+        end = self._busy(at, seconds, "erase")
+        flash = self.flash
+        self._die.begin(at, end, lambda done: flash.erase(address, size, done=done))
+        return end
 
     def _read_sr(self, payload: bytes, at: float) -> bool:
         shift = {0x05: 0, 0x35: 8, 0x15: 16}.get(payload[0]) if len(payload) == 1 else None
@@ -343,7 +354,7 @@ class Rom:
         if payload[:1] != b"\x01" or len(payload) not in (2, 3):
             return False
         keep = 0 if len(payload) == 3 else self.flash.sr & 0xFF00
-        self.flash.sr = keep | int.from_bytes(payload[1:], "little")
+        self.flash.write_status(keep | int.from_bytes(payload[1:], "little"))
         self._reply_long(self._busy(at, self.times.status_write), 0x0D, 0, payload)
         return True
 
@@ -357,7 +368,6 @@ class Rom:
 
     def _busy(self, at: float, seconds: float, load: str = "") -> float:
         self.busy_until = at + seconds
-        self._pending_erase = None  # one before this command is over
         if load:
             self._on_load(load, self.busy_until)
         return self.busy_until

@@ -4,6 +4,9 @@ A pseudo-terminal has no speed of its own, so both directions are timed here: by
 times apart, bytes to the host leave likewise. When the host's baud and the chip's differ, the other side reads
 noise. The slave end stays open, else the master reads EIO whenever the host closes it.
 
+`unplug` takes the port away under its user, as a USB-UART that is pulled out; `plug` makes a new one behind the
+same `link`. What else can happen to bytes on their way is a :class:`Disturbance`.
+
 Times are wall seconds (time.monotonic); `speed` divides the time a byte takes.
 """
 
@@ -16,19 +19,69 @@ import struct
 import termios
 import tty
 from collections import deque
+from pathlib import Path
 
 _TCGETS2 = 0x802C542A
 _TERMIOS2 = struct.Struct("4IB19s2I")
 _CHUNK = 0x100  # bytes delivered at once: a flash page, so that a page is programmed when it has arrived
 _CHUNK_S = 0.02  # and at a slow speed what fits in this: far less than the ROM waits for the rest of a frame
+_LINK_BAUD = 115200  # of a port nobody has set yet
+_PACKET_S = 0.008  # what is under way is looked at no oftener; a USB adaptor holds bytes back for up to 16 ms as well
 _SLOWEST = 50  # baud; a terminal set to 0 is hung up, and a chip told 0 is past help
 _TOLERANCE = 0.04  # difference of bauds a UART still reads through: half a bit in ten, less the edges
 
 
+class Disturbance:
+    """What a fault does to what passes; this one lets all pass. `delay_s`: replies begin later by real seconds."""
+
+    delay_s = 0.0
+
+    def to_chip(self, data: bytes) -> bytes:
+        """What of the host's bytes goes on to the chip."""
+        return data
+
+    def to_host(self, data: bytes) -> bytes:
+        """What of the chip's bytes goes on to the host."""
+        return data
+
+    def replies(self, data: bytes) -> list[bytes]:
+        """What is sent for one reply of the chip."""
+        return [data]
+
+    def speaks(self, now: float) -> list[tuple[bytes, int]]:
+        """Bytes that somebody else puts on the chip's RX line now, with their baud."""
+        return []
+
+    def next_event(self) -> float:
+        """When it speaks next (inf: never)."""
+        return float("inf")
+
+
 class Wire:
-    """The host's end is the device `path`; the chip's end are `arrived` and `send`."""
+    """The host's end is the device `path`; the chip's end are `arrived` and `send`.
+
+    `link` is another name of the device, which goes and comes with it. `carried` counts bytes, both ways.
+    """
 
     def __init__(self, *, speed: float = 1.0, seed: int = 0) -> None:
+        self.master = self._slave = -1
+        self.link: Path | None = None
+        self.disturbances: list[Disturbance] = []
+        self.carried = 0
+        self.speed = speed
+        self._random = random.Random(seed)
+        self._incoming: deque[tuple[float, bytes, int]] = deque()  # (arrival of the last byte, bytes, baud)
+        self._incoming_free = 0.0
+        self._outgoing: deque[tuple[float, bytes, int]] = deque()  # (start, bytes, baud)
+        self._outgoing_free = 0.0
+        self._host_baud = _LINK_BAUD
+        self.lost = 0  # bytes nobody read
+        self.plug()
+
+    def plug(self) -> None:
+        """A port for the host; a new one after `unplug`."""
+        if self.plugged:
+            return
         self.master, self._slave = os.openpty()
         tty.setraw(self._slave)
         attributes = termios.tcgetattr(self._slave)
@@ -36,20 +89,34 @@ class Wire:
         termios.tcsetattr(self._slave, termios.TCSANOW, attributes)
         os.set_blocking(self.master, False)
         self.path = os.ttyname(self._slave)
-        self.speed = speed
-        self._random = random.Random(seed)
-        self._incoming: deque[tuple[float, bytes, int]] = deque()  # (arrival of the last byte, bytes, baud)
-        self._incoming_free = 0.0
-        self._outgoing: deque[tuple[float, bytes, int]] = deque()  # (start, bytes, baud)
-        self._outgoing_free = 0.0
-        self._host_baud = self._read_baud()
-        self.lost = 0  # bytes nobody read
+        self._host_baud = _LINK_BAUD
+        if self.link is not None:
+            self.link.unlink(missing_ok=True)
+            self.link.symlink_to(self.path)
 
-    def close(self) -> None:
+    def unplug(self) -> None:
+        """The port goes: whoever has it open reads a hang-up, what was under way in the adaptor is lost."""
+        if not self.plugged:
+            return
+        if self.link is not None:
+            self.link.unlink(missing_ok=True)
         os.close(self.master)
         os.close(self._slave)
+        self.master = self._slave = -1
+
+    @property
+    def plugged(self) -> bool:
+        return self.master >= 0
+
+    def close(self) -> None:
+        if self.plugged:
+            os.close(self.master)
+            os.close(self._slave)
+            self.master = self._slave = -1
 
     def _read_baud(self) -> int:
+        if not self.plugged:
+            return self._host_baud
         raw = fcntl.ioctl(self.master, _TCGETS2, bytes(_TERMIOS2.size))
         return max(_SLOWEST, int(_TERMIOS2.unpack(raw)[-1]))
 
@@ -68,28 +135,40 @@ class Wire:
         answer at the new speed before it sends anything.
         """
         try:
-            data = os.read(self.master, 0x4000)
+            data = os.read(self.master, 0x4000) if self.plugged else b""
         except (BlockingIOError, OSError):
             data = b""
-        if data:
-            baud = self._host_baud
-            byte = self.byte_time(baud)
-            size = max(1, min(_CHUNK, int(_CHUNK_S / byte)))
-            start = max(now, self._incoming_free)
-            for at in range(0, len(data), size):
-                piece = data[at : at + size]
-                start += len(piece) * byte
-                self._incoming.append((start, piece, baud))
-            self._incoming_free = start
+        self.carried += len(data)
+        for disturbance in self.disturbances:
+            data = disturbance.to_chip(data)
+            for said, baud in disturbance.speaks(now):
+                self._towards_chip(now, said, baud)
+        self._towards_chip(now, data, self._host_baud)
         self._host_baud = self._read_baud()
+
+    def _towards_chip(self, now: float, data: bytes, baud: int) -> None:
+        if not data:
+            return
+        byte = self.byte_time(baud)
+        size = max(1, min(_CHUNK, int(_CHUNK_S / byte)))
+        start = max(now, self._incoming_free)
+        for at in range(0, len(data), size):
+            piece = data[at : at + size]
+            start += len(piece) * byte
+            self._incoming.append((start, piece, baud))
+        self._incoming_free = start
 
     def arrived(self, now: float, chip_baud: int) -> list[tuple[float, bytes]]:
         """Pieces whose last byte has arrived, as a chip listening at `chip_baud` reads them."""
         pieces = []
         while self._incoming and self._incoming[0][0] <= now:
             at, data, baud = self._incoming.popleft()
-            pieces.append((at, data if self.fits(baud, chip_baud) else self._noise(data, baud, chip_baud)))
+            pieces.append((at, self.heard(data, baud, chip_baud)))
         return pieces
+
+    def heard(self, data: bytes, baud: int, other: int) -> bytes:
+        """What a UART at `other` reads of `data` sent at `baud`: noise, where they do not fit."""
+        return data if self.fits(baud, other) else self._noise(data, baud, other)
 
     def _noise(self, data: bytes, baud: int, other: int) -> bytes:
         return self._random.randbytes(max(1, round(len(data) * other / max(baud, _SLOWEST))))
@@ -97,10 +176,15 @@ class Wire:
     # -- chip to host ----------------------------------------------------------------------------------
 
     def send(self, at: float, data: bytes, chip_baud: int) -> None:
-        """Bytes the chip begins to send at `at` (not before its earlier ones are out)."""
-        start = max(at, self._outgoing_free)
-        self._outgoing.append((start, data, chip_baud))
-        self._outgoing_free = start + len(data) * self.byte_time(chip_baud)
+        """A reply that the chip begins to send at `at` (not before its earlier ones are out)."""
+        replies = [data]
+        for disturbance in self.disturbances:
+            at += disturbance.delay_s
+            replies = [each for reply in replies for each in disturbance.replies(reply)]
+        for reply in replies:
+            start = max(at, self._outgoing_free)
+            self._outgoing.append((start, reply, chip_baud))
+            self._outgoing_free = start + len(reply) * self.byte_time(chip_baud)
 
     def flush(self, now: float) -> None:
         """Hand the host every byte whose stop bit is over."""
@@ -120,11 +204,12 @@ class Wire:
         self._write(data, chip_baud)
 
     def _write(self, data: bytes, baud: int) -> None:
-        host = self._read_baud()
-        if not self.fits(baud, host):
-            data = self._noise(data, baud, host)
+        self.carried += len(data)
+        data = self.heard(data, baud, self._read_baud())
+        for disturbance in self.disturbances:
+            data = disturbance.to_host(data)
         try:
-            done = os.write(self.master, data)
+            done = os.write(self.master, data) if data and self.plugged else 0
         except (BlockingIOError, OSError):
             done = 0
         self.lost += len(data) - done
@@ -138,11 +223,10 @@ class Wire:
     def next_event(self) -> float:
         """When the next piece arrives or should leave (inf: nothing under way)."""
         soonest = float("inf")
+        packet = _PACKET_S / self.speed
         if self._incoming:
-            soonest = self._incoming[0][0]
+            soonest = min(self._incoming[-1][0], self._incoming[0][0] + packet)
         if self._outgoing:
             start, data, baud = self._outgoing[0]
-            byte = self.byte_time(baud)
-            # in steps of a millisecond or 128 bytes: a real adaptor's packets are no finer
-            soonest = min(soonest, start + min(len(data), max(128, int(0.001 / byte))) * byte)
-        return soonest
+            soonest = min(soonest, start + min(len(data) * self.byte_time(baud), packet))
+        return min([soonest, *(disturbance.next_event() for disturbance in self.disturbances)])

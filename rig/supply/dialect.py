@@ -15,24 +15,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from rig.errors import UsageProblem
 from rig.supply.channel import Instrument
-from rig.supply.replies import BitReply, ErrorReply, NumberReply, Reply, Value, WordReply
+from rig.supply.models import ChannelLimits, Model, Module, Sequence_, Source, Table
+from rig.supply.replies import BitReply, ErrorReply, NumberReply, Reply, TextReply, Value, WordReply
 
 SHIPPED = Path(__file__).parent / "dialects"
 
 Lines = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
-Source = Annotated[str, Field(min_length=3)]
-Step = Annotated[float, Field(gt=0, le=1)]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Identity(_Table):
+class Identity(Table):
     """`match`: a regular expression on the whole reply to *IDN? (case does not matter) with the groups `model` and,
     where the instrument tells them, `maker`, `serial` and `firmware`."""
 
@@ -51,7 +46,7 @@ class Identity(_Table):
         return pattern
 
 
-class Transport(_Table):
+class Transport(Table):
     """How bytes go to the instrument and back. Seconds; a `gap_s` is kept between two messages."""
 
     port: int | None = Field(default=None, gt=0, lt=65536)  # raw TCP, for composing a resource from a host name
@@ -64,7 +59,7 @@ class Transport(_Table):
     source: Source = "SCPI custom"
 
 
-class Command(_Table):
+class Command(Table):
     """Something to send. `{channel}` is the channel's number, `{name}` its name, `{value:.3f}` the value."""
 
     send: Lines
@@ -80,12 +75,13 @@ class Command(_Table):
         return lines
 
 
-class Query(_Table):
+class Query(Table):
     """A question. `before` is sent first (choosing a channel where the instrument has that)."""
 
     send: str
-    before: Lines = []
+    before: Lines = Field(default_factory=list)
     reply: Reply
+    latched: bool = False  # a bits register that tells what was so since it was last read; a reading clears it
     source: Source
 
     @field_validator("send", "before")
@@ -97,7 +93,7 @@ class Query(_Table):
         return lines
 
 
-class Commands(_Table):
+class Commands(Table):
     volts: Command
     amps: Command
     output_on: Command
@@ -113,10 +109,11 @@ class Commands(_Table):
     opening: Command | None = None  # once, right after *IDN?
 
 
-class Queries(_Table):
+class Queries(Table):
     volts: Query
     amps: Query
-    output: Query
+    output: Query  # of the channel's own switch
+    master: Query | None = None  # of a switch behind it, which all channels share: on is both
     measured_volts: Query
     measured_amps: Query
     mode: Query | None = None  # without it a reading within a step of the limit is taken for "cc"
@@ -127,9 +124,10 @@ class Queries(_Table):
     ocp_enabled: Query | None = None
     ocp_tripped: Query | None = None
     error: Query | None = None
+    module: Query | None = None  # what is plugged into a channel's slot
 
 
-class Missing(_Table):
+class Missing(Table):
     """A query that this family does not have although its neighbours do, and what happens if it is sent."""
 
     send: str
@@ -137,15 +135,7 @@ class Missing(_Table):
     source: Source
 
 
-class Sequence_(_Table):
-    """What the instrument can step through by itself (LIST, timer, ARB). Seconds."""
-
-    min_dwell_s: float = Field(gt=0)
-    max_steps: int = Field(gt=0)
-    source: Source
-
-
-class Timings(_Table):
+class Timings(Table):
     """Typical worst cases. Seconds."""
 
     set_s: float = Field(gt=0, le=10)  # until a new setting reads back
@@ -154,47 +144,30 @@ class Timings(_Table):
     source: Source
 
 
-class ChannelLimits(_Table):
-    """What one channel can do. Volts and amps; steps are what a setting is rounded to."""
-
-    number: int = Field(gt=0)
-    name: str = ""
-    volts_max: float = Field(gt=0)
-    amps_max: float = Field(gt=0)
-    ovp_max: float | None = Field(default=None, gt=0)
-    volts_step: Step
-    amps_step: Step
-    ovp_step: Step = 0.01
-    volts_tolerance: float | None = Field(default=None, gt=0)  # in reading back; default: one step
-    amps_tolerance: float | None = Field(default=None, gt=0)
-    source: Source
+Capability = Literal["ovp", "ocp", "trips", "error-queue", "mode", "sequence"]  # "trips": it tells which has tripped
 
 
-class Model(_Table):
-    name: str
-    channel: list[ChannelLimits] = Field(min_length=1)
-    sequence: Sequence_ | None = None
-
-
-Capability = Literal["ovp", "ocp", "error-queue", "mode", "sequence"]
-
-
-class Dialect(_Table):
+class Dialect(Table):
     """One family of supplies: the whole file."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
     title: str
+    judge: str = ""  # the public driver that agreed with our simulated instrument, or why there is none
+    outputs: Literal["separate", "together"] = "separate"  # together: one switch for all, so one lease at a time
+    ocp_rearm: Literal["clear", "output_on"] = "clear"  # output_on: a trip shows until the output is switched on
     identity: Identity
     transport: Transport
     commands: Commands
     queries: Queries
     timings: Timings
+    tells_trips: bool = True  # false: after a trip the output is off, and nothing says why
     model: list[Model] = Field(min_length=1)
-    missing: list[Missing] = []
+    module: list[Module] = Field(default_factory=list)
+    missing: list[Missing] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _whole(self) -> Dialect:
-        problems = [*self._unpaired(), *self._wrong_replies(), *self._wrong_templates()]
+        problems = [*self._unpaired(), *self._always_on(), *self._wrong_replies(), *self._wrong_templates()]
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -204,27 +177,44 @@ class Dialect(_Table):
         c, q = self.commands, self.queries
         needs: list[tuple[str, object, str, object]] = [
             ("commands.ovp", c.ovp, "queries.ovp", q.ovp),
-            ("commands.ovp", c.ovp, "queries.ovp_tripped", q.ovp_tripped),
+            ("commands.ovp", c.ovp if self.tells_trips else None, "queries.ovp_tripped", q.ovp_tripped),
+            ("commands.ocp", c.ocp if self.tells_trips else None, "queries.ocp_tripped", q.ocp_tripped),
             ("commands.ovp_on", c.ovp_on, "queries.ovp_enabled", q.ovp_enabled),
             ("commands.ocp", c.ocp, "queries.ocp", q.ocp),
             ("commands.ocp_on", c.ocp_on, "commands.ocp_off", c.ocp_off),
             ("commands.ocp_off", c.ocp_off, "queries.ocp_enabled", q.ocp_enabled),
             ("commands.ocp_off", c.ocp_off, "queries.ocp_tripped", q.ocp_tripped),
             ("queries.ovp_tripped", q.ovp_tripped, "commands.ovp_clear", c.ovp_clear),
-            ("queries.ocp_tripped", q.ocp_tripped, "commands.ocp_clear", c.ocp_clear),
         ]
+        if self.ocp_rearm == "clear":
+            needs.append(("queries.ocp_tripped", q.ocp_tripped, "commands.ocp_clear", c.ocp_clear))
+        if any(model.slots for model in self.model):
+            needs += [("slots", 1, "queries.module", q.module), ("slots", 1, "[[module]]", self.module or None)]
         yield from (f"{a} needs {b}" for a, has_a, b, has_b in needs if has_a is not None and has_b is None)
 
+    def _always_on(self) -> Iterator[str]:
+        """OCP that cannot be switched off is moved out of the way: above the highest current limit."""
+        if self.commands.ocp is None or self.commands.ocp_off is not None:
+            return
+        for limits in [*self.module, *(channel for model in self.model for channel in model.channel)]:
+            if limits.ocp_max is None or limits.ocp_max <= limits.amps_max:
+                yield "commands.ocp without commands.ocp_off needs an ocp_max above the amps_max of every channel"
+                return
+
     def _wrong_replies(self) -> Iterator[str]:
-        flags = {"output", "ovp_enabled", "ocp_enabled", "ovp_tripped", "ocp_tripped"}
+        flags = {"output", "master", "ovp_enabled", "ocp_enabled", "ovp_tripped", "ocp_tripped"}
         for name, query in self.queries:
             if query is None:
                 continue
             reply = query.reply
+            if query.latched and not (isinstance(reply, BitReply) and name in {"mode", "ovp_tripped", "ocp_tripped"}):
+                yield f"queries.{name} cannot be latched: only bits for the mode and for trips can"
             if name == "error":
                 right = isinstance(reply, ErrorReply)
+            elif name == "module":
+                right = isinstance(reply, TextReply)
             elif name == "mode":
-                modes = {"cv", "cc", "off", "unregulated"}
+                modes = {"cv", "cc", "off", "unregulated"} | ({"unknown"} if query.latched else set())
                 right = isinstance(reply, WordReply | BitReply) and reply.meanings() <= modes
             elif name in flags:
                 right = isinstance(reply, WordReply | BitReply) and reply.meanings() == {True, False}
@@ -242,7 +232,8 @@ class Dialect(_Table):
             specs = [spec for line in command.send for field, spec in _template_fields(line) if field == "value"]
             if not specs:
                 yield f"commands.{name} does not send its {{value}}"
-            steps = {getattr(ch, f"{'amps' if name == 'ocp' else name}_step") for m in self.model for ch in m.channel}
+            limits = [*self.module, *(channel for model in self.model for channel in model.channel)]
+            steps = {getattr(one, f"{'amps' if name == 'ocp' else name}_step") for one in limits}
             for spec in specs:
                 if any(abs(float(format(step * k, spec)) - step * k) > 1e-9 for step in steps for k in (1, 7, 333)):
                     yield f"commands.{name} sends fewer decimals than the channel's step"
@@ -253,13 +244,14 @@ class Dialect(_Table):
             raise UsageProblem(f"Dialect {self.name} names no TCP port: give the whole VISA resource.")
         return f"TCPIP::{host}::{self.transport.port}::SOCKET"
 
-    def capabilities(self, model: str) -> frozenset[Capability]:
-        """What the rig may count on with this instrument."""
+    def capabilities(self, model: str, limits: ChannelLimits | None = None) -> frozenset[Capability]:
+        """What the rig may count on with this instrument, or with that channel of it."""
         c, q = self.commands, self.queries
-        found = next((m for m in self.model if m.name.upper() == model.upper()), None)
+        found = self._model(model)
+        sequence = (limits and limits.sequence) or (found and found.sequence)
         has: list[tuple[Capability, object]] = [
-            ("ovp", c.ovp), ("ocp", c.ocp_on), ("error-queue", q.error), ("mode", q.mode),
-            ("sequence", found and found.sequence),
+            ("ovp", c.ovp), ("ocp", c.ocp_on or c.ocp), ("trips", q.ovp_tripped or q.ocp_tripped),
+            ("error-queue", q.error), ("mode", q.mode), ("sequence", sequence),
         ]  # fmt: skip
         return frozenset(name for name, present in has if present is not None)
 
@@ -274,17 +266,35 @@ class Dialect(_Table):
             firmware=part["firmware"].strip(), dialect=self.name,
         )  # fmt: skip
 
-    def channel(self, model: str, number: int) -> ChannelLimits:
-        """The limits of one channel. Raises UsageProblem for a model or channel that the dialect does not have."""
-        found = next((m for m in self.model if m.name.upper() == model.upper()), None)
+    def _model(self, name: str) -> Model | None:
+        return next((model for model in self.model if model.name.upper() == name.upper()), None)
+
+    def model_of(self, name: str) -> Model:
+        """The model of that name. Raises UsageProblem."""
+        found = self._model(name)
         if found is None:
             names = ", ".join(m.name for m in self.model)
-            raise UsageProblem(f"Dialect {self.name} does not know the model {model}; it knows {names}.")
-        for limits in found.channel:
-            if limits.number == number:
-                return limits
-        numbers = ", ".join(str(limits.number) for limits in found.channel)
-        raise UsageProblem(f"The {found.name} has no channel {number} that the rig can use; it has {numbers}.")
+            raise UsageProblem(f"Dialect {self.name} does not know the model {name}; it knows {names}.")
+        return found
+
+    def channel(self, model: str, number: int, module: str = "") -> ChannelLimits:
+        """The limits of one channel, with what is plugged into it where the model has slots.
+
+        Raises UsageProblem for a model, channel or module that the dialect does not have.
+        """
+        found = self.model_of(model)
+        if number not in found.numbers:
+            numbers = ", ".join(str(known) for known in found.numbers)
+            raise UsageProblem(f"The {found.name} has no channel {number} that the rig can use; it has {numbers}.")
+        if not found.slots:
+            return next(limits for limits in found.channel if limits.number == number)
+        for plugged in self.module:
+            if module.upper() in (name.upper() for name in plugged.names):
+                return ChannelLimits(**{**plugged.model_dump(), "number": number, "sequence": plugged.sequence})
+        names = ", ".join(name for plugged in self.module for name in plugged.names)
+        raise UsageProblem(
+            f"In slot {number} of the {found.name} is {module or 'nothing'}; dialect {self.name} knows {names}."
+        )
 
     def read(self, query: Query, raw: str, channel: int) -> Value:
         """A reply's meaning. Raises ValueError with what is wrong."""
@@ -363,7 +373,7 @@ def _first_problem(bad: ValidationError) -> str:
 def _tables(_: type[BaseModel]) -> list[type[BaseModel]]:
     return [
         Dialect, Identity, Transport, Command, Query, Commands, Queries, Missing, Sequence_, Timings, ChannelLimits,
-        Model, NumberReply, WordReply, BitReply, ErrorReply,
+        Model, Module, NumberReply, WordReply, BitReply, ErrorReply,
     ]  # fmt: skip
 
 

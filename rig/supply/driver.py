@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Callable
 
 from rig.errors import BenchBlocked, UsageProblem
 from rig.supply.channel import Instrument, Limits, Mode, Reading, Setting, SupplyChannel, Trip, checked_maximum
@@ -17,6 +18,7 @@ from rig.supply.replies import BitReply, Value, WordReply
 
 log = logging.getLogger(__name__)
 OFF_PATIENCE_S = 3.0
+_NOT_CONFIRMED = "That its output is off could not be confirmed."
 
 
 class VisaChannel(SupplyChannel):
@@ -31,6 +33,7 @@ class VisaChannel(SupplyChannel):
         self._set: Setting | None = None
         self._generation = -1
         self._on = False
+        self._shows_old_trip = False  # of OCP, until the output is switched on: see `ocp_rearm`
 
     @property
     def number(self) -> int:
@@ -45,8 +48,12 @@ class VisaChannel(SupplyChannel):
         mine, dialect = self._limits, self._supply.dialect
         return Limits(
             mine.volts_max, mine.amps_max, mine.volts_step, mine.amps_step, dialect.timings.refresh_s,
-            tuple(sorted(dialect.capabilities(self._supply.instrument.model))),
+            tuple(sorted(self._capabilities)),
         )  # fmt: skip
+
+    @property
+    def _capabilities(self) -> frozenset[str]:
+        return self._supply.dialect.capabilities(self._supply.instrument.model, self._limits)
 
     def configure(self, setting: Setting, *, max_volts: float) -> Setting:
         ceiling = min(self._lease_max, checked_maximum(max_volts))
@@ -62,32 +69,32 @@ class VisaChannel(SupplyChannel):
             if c.ovp is not None and q.ovp is not None and wanted.ovp is not None:
                 self._put(c.ovp, wanted.ovp, q.ovp, self._limits.ovp_step, "OVP", "V")
                 self._switch(c.ovp_on, q.ovp_enabled, True, "OVP")
-            if wanted.ocp_trips and c.ocp is not None and q.ocp is not None:
-                self._put(c.ocp, wanted.amps, q.ocp, self._amps_tolerance, "OCP", "A")
+            if c.ocp is not None and q.ocp is not None and (level := self._ocp_level(wanted)) is not None:
+                self._put(c.ocp, level, q.ocp, self._amps_tolerance, "OCP", "A")
             self._switch(c.ocp_on if wanted.ocp_trips else c.ocp_off, q.ocp_enabled, wanted.ocp_trips, "OCP")
             self._put(c.amps, wanted.amps, q.amps, self._amps_tolerance, "current limit", "A")
             self._put(c.volts, wanted.volts, q.volts, self._volts_tolerance, "volts", "V")
             self._clear_trips()
             errors = self._supply.errors()
             if errors:
-                raise self._refused(f"reports {'; '.join(errors)}")
-            if self._is_on():  # clearing a trip restores the output on some makes
+                raise self._refused(f"reports {_said(errors)}")
+            if self._is_armed():  # clearing a trip restores the output on some makes
                 self._switch_off()
                 raise self._refused("switched its output on by itself while it was being set")
             self._set, self._generation, self._on = wanted, self._supply.link.generation, False
         return wanted
 
     def on(self) -> int:
-        command, query = self._supply.dialect.commands.output_on, self._supply.dialect.queries.output
         with self._supply.link.lock:
             setting = self._require_configured()
             self._verify(setting)
             try:
-                return self._switch_on(command, query)
-            except BenchBlocked:
+                return self._switch_on()
+            except BenchBlocked as failed:
                 self._set = None
-                self.off()  # it may be on although it did not say so
-                raise
+                if self.off():  # it may have been on although it did not say so
+                    raise
+                raise BenchBlocked(failed.code, f"{failed} {_NOT_CONFIRMED}") from failed
 
     def off(self) -> bool:
         deadline = time.monotonic() + OFF_PATIENCE_S
@@ -122,7 +129,9 @@ class VisaChannel(SupplyChannel):
         with self._supply.link.lock:
             if q.ovp_tripped is not None and self._supply.ask(q.ovp_tripped, self._limits):
                 return "ovp"
-            if q.ocp_tripped is not None and self._supply.ask(q.ocp_tripped, self._limits):
+            if q.ocp_tripped is None or not self._supply.ask(q.ocp_tripped, self._limits):
+                self._shows_old_trip = False
+            elif not self._shows_old_trip:
                 return "ocp"
         return None
 
@@ -146,11 +155,17 @@ class VisaChannel(SupplyChannel):
             self._set = Setting(now.volts, value, now.ovp, now.ocp_trips)
         return at
 
+    def _ocp_level(self, setting: Setting) -> float | None:
+        """What OCP is set to: the current limit if it shall trip, out of the way if it cannot be switched off."""
+        if setting.ocp_trips:
+            return setting.amps
+        return self._limits.ocp_max if self._supply.dialect.commands.ocp_off is None else None
+
     # what may be sent at all
 
     def _checked(self, setting: Setting, ceiling: float) -> Setting:
         volts, amps, ovp = self._volts(setting.volts, ceiling), self._amps(setting.amps), setting.ovp
-        can = self._supply.dialect.capabilities(self._supply.instrument.model)
+        can = self._capabilities
         if ovp is None and "ovp" in can:
             raise UsageProblem(f'{self.name} has over-voltage protection: use it (ovp = "supply" in bench.toml).')
         if ovp is not None:
@@ -208,6 +223,7 @@ class VisaChannel(SupplyChannel):
             (q.ovp, setting.ovp, self._limits.ovp_step, "OVP"),
             (q.ovp_enabled, setting.ovp is not None, 0, "OVP"),
             (q.ocp_enabled, setting.ocp_trips, 0, "OCP"),
+            (q.ocp, self._ocp_level(setting), self._amps_tolerance, "OCP"),
             (q.amps, setting.amps, self._amps_tolerance, "current limit"),
             (q.volts, setting.volts, self._volts_tolerance, "volts"),
         ]
@@ -238,7 +254,7 @@ class VisaChannel(SupplyChannel):
             if time.monotonic() >= deadline:
                 self._set = None
                 errors = self._supply.errors()
-                more = f" ({'; '.join(errors)})" if errors else ""
+                more = f" ({_said(errors)})" if errors else ""
                 if self._on:
                     more += ", so it was switched off" if self._switch_off() else ", and could not be switched off"
                 raise self._refused(f"was told {what} {value:g} {unit} and reads back {read} {unit}{more}")
@@ -253,27 +269,58 @@ class VisaChannel(SupplyChannel):
             raise self._refused(f"did not switch its {what} {'on' if state else 'off'}")
 
     def _until(self, query: Query, state: bool, patience_s: float) -> bool:
+        return self._wait(lambda: self._supply.ask(query, self._limits) is state, patience_s)
+
+    def _wait(self, true: Callable[[], bool], patience_s: float) -> bool:
         deadline = time.monotonic() + patience_s
-        while self._supply.ask(query, self._limits) is not state:
+        while not true():
             if time.monotonic() >= deadline:
                 return False
             time.sleep(0.01)
         return True
 
-    def _is_on(self) -> bool:
+    def _is_armed(self) -> bool:
+        """The channel's own switch is on; with a master switch behind it that is not yet an output that is on."""
         return self._supply.ask(self._supply.dialect.queries.output, self._limits) is True
 
-    def _switch_on(self, command: Command, query: Query) -> int:
+    def _is_on(self) -> bool:
+        master = self._supply.dialect.queries.master
+        return self._is_armed() and (master is None or self._supply.ask(master) is True)
+
+    def _switch_on(self) -> int:
+        d = self._supply.dialect
+        self._hold_others_back()
         started = time.monotonic_ns()
-        self._supply.tell(command, self._limits)
-        is_on = self._supply.ask(query, self._limits)
+        with self._supply.parting(d.commands.output_off, self._limits):
+            self._supply.tell(d.commands.output_on, self._limits)
+            self._shows_old_trip = False
+            is_on = self._is_on()
         ended = time.monotonic_ns()
-        if not is_on and not self._until(query, True, self._supply.dialect.timings.output_s):
+        over = lambda: self._is_on() or self.tripped() is not None  # noqa: E731 - a trip need not be waited for
+        if not is_on and not (self._wait(over, d.timings.output_s) and self._is_on()):
             errors, trip = self._supply.errors(), self.tripped()
-            why = f": {trip.upper()} tripped" if trip else f": it reports {'; '.join(errors)}" if errors else ""
+            why = f": {trip.upper()} tripped" if trip else f": it reports {_said(errors)}" if errors else ""
+            if not why and not d.tells_trips:
+                why = ": a protection may have tripped, of which this family does not tell"
             raise self._refused(f"did not stay on{why}")
         self._on = True
         return (started + ended) // 2
+
+    def _hold_others_back(self) -> None:
+        """A master switch that is off, and is about to be switched on, must bring no other channel with it."""
+        d = self._supply.dialect
+        if d.queries.master is None or self._supply.ask(d.queries.master) is True:
+            return
+        for number in d.model_of(self._supply.instrument.model).numbers:
+            if number == self.number:
+                continue
+            other = self._supply.limits(number)
+            if self._supply.ask(d.queries.output, other) is False:
+                continue
+            log.warning("%s: channel %d was armed behind the master switch; disarmed", self.name, number)
+            self._supply.tell(d.commands.output_off, other)
+            if self._supply.ask(d.queries.output, other) is not False:
+                raise self._refused(f"cannot be switched on: channel {number} would go on with it")
 
     def _switch_off(self) -> bool:
         d = self._supply.dialect
@@ -285,11 +332,19 @@ class VisaChannel(SupplyChannel):
 
     def _clear_trips(self) -> None:
         c, trip = self._supply.dialect.commands, self.tripped()
+        if not self._supply.dialect.tells_trips:  # then there may always be one
+            for clear in (c.ovp_clear, c.ocp_clear):
+                if clear is not None:
+                    self._supply.tell(clear, self._limits)
         while trip is not None:
+            if trip == "ocp" and self._supply.dialect.ocp_rearm == "output_on":
+                self._shows_old_trip = True
+                return
             command = c.ovp_clear if trip == "ovp" else c.ocp_clear
             log.warning("%s: %s had tripped; cleared", self.name, trip)
             if command is not None:
                 self._supply.tell(command, self._limits)
+            self._supply.forget_trips(self._limits)
             again = self.tripped()
             if again == trip:
                 raise self._refused(f"has tripped ({trip.upper()}) and cannot be cleared: something feeds its output")
@@ -301,9 +356,9 @@ class VisaChannel(SupplyChannel):
         tells_off = isinstance(reply, WordReply | BitReply) and "off" in reply.meanings()
         if not tells_off and not self._is_on():
             return "off"
-        if query is not None:
-            mode: Mode = self._supply.ask(query, self._limits)  # type: ignore[assignment]  # the dialect was checked
-            return mode
+        mode = self._supply.ask(query, self._limits) if query is not None else "unknown"
+        if mode != "unknown":
+            return mode  # type: ignore[return-value]  # the dialect was checked
         limit = self._supply.ask(self._supply.dialect.queries.amps, self._limits)
         return "cc" if amps >= float(limit) - self._limits.amps_step else "cv"
 
@@ -317,6 +372,11 @@ class VisaChannel(SupplyChannel):
 
     def _refused(self, what: str) -> BenchBlocked:
         return BenchBlocked("supply-refused", f"{self.name} ({self._supply.link.resource}) {what}.")
+
+
+def _said(errors: list[str]) -> str:
+    """The first few: an error queue that is full says nothing more with its twentieth."""
+    return "; ".join(errors[:3]) + (f"; and {len(errors) - 3} more" if len(errors) > 3 else "")
 
 
 def _stepped(value: float, step: float) -> float:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rig.errors import BenchBlocked, UsageProblem
 from rig.supply.channel import Instrument
-from rig.supply.dialect import ChannelLimits, Command, Dialect, Query, Transport, load, recognise
-from rig.supply.replies import Value
+from rig.supply.dialect import Command, Dialect, Query, Transport, load, recognise
+from rig.supply.models import ChannelLimits
+from rig.supply.replies import BitReply, Value
 from rig.supply.visa import Link
 
 log = logging.getLogger(__name__)
@@ -23,6 +25,9 @@ class Supply:
         self.link = link
         self.dialect = dialect
         self.instrument = instrument
+        self._latched: dict[
+            str, int
+        ] = {}  # by what was sent: bits of a latched register, seen since the last forgetting
 
     @classmethod
     def open(
@@ -62,17 +67,51 @@ class Supply:
         return supply
 
     def limits(self, number: int) -> ChannelLimits:
-        """What channel `number` can do. Raises UsageProblem if there is no such channel."""
-        return self.dialect.channel(self.instrument.model, number)
+        """What channel `number` can do, with what is plugged into it. Raises UsageProblem if there is none."""
+        model, query = self.instrument.model, self.dialect.queries.module
+        if query is None or number not in self.dialect.model_of(model).numbers:
+            return self.dialect.channel(model, number)
+        raw = self.link.query(query.send.format(channel=number, name=number))
+        module = str(self.dialect.read(query, raw, number)).strip('"')
+        return self.dialect.channel(model, number, module)
 
     def tell(self, command: Command, limits: ChannelLimits, value: float | None = None) -> None:
         self.link.write(*(filled(line, limits, value) for line in command.send))
+
+    @contextlib.contextmanager
+    def parting(self, command: Command, limits: ChannelLimits) -> Iterator[None]:
+        """Meanwhile, a line that stops answering is left with this command in it."""
+        self.link.farewell = [filled(line, limits) for line in command.send]
+        try:
+            yield
+        finally:
+            self.link.farewell = ()
 
     def ask_raw(self, query: Query, limits: ChannelLimits | None = None) -> str:
         return self.link.query(filled(query.send, limits), [filled(line, limits) for line in query.before])
 
     def ask(self, query: Query, limits: ChannelLimits | None = None) -> Value:
-        return self.meaning(query, self.ask_raw(query, limits), limits)
+        """What a query says now. A latched register is read twice: the first reading tells, and clears, the past.
+
+        A trip that any reading has shown stays told until :meth:`forget_trips`.
+        """
+        raw = self.ask_raw(query, limits)
+        if not query.latched or not isinstance(query.reply, BitReply):
+            return self.meaning(query, raw, limits)
+        again = self.ask_raw(query, limits)
+        self.meaning(query, again, limits)  # raises what cannot be read
+        sent = filled(query.send, limits)
+        past, now = query.reply.number(raw), query.reply.number(again)
+        self._latched[sent] = self._latched.get(sent, 0) | past | now
+        lasting = query.reply.meanings() == {True, False}
+        return self.meaning(query, str(self._latched[sent] if lasting else now), limits)
+
+    def forget_trips(self, limits: ChannelLimits) -> None:
+        """After trips were cleared: what latched registers have shown until now does not count any more."""
+        for query in (self.dialect.queries.ovp_tripped, self.dialect.queries.ocp_tripped):
+            if query is not None and query.latched:
+                self.ask_raw(query, limits)
+                self._latched.pop(filled(query.send, limits), None)
 
     def meaning(self, query: Query, raw: str, limits: ChannelLimits | None = None) -> Value:
         try:

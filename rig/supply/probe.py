@@ -9,8 +9,9 @@ import time
 from dataclasses import dataclass, field
 
 from rig.errors import BenchBlocked
-from rig.supply.dialect import ChannelLimits, Command, Query
+from rig.supply.dialect import Command, Query
 from rig.supply.instrument import Supply, filled
+from rig.supply.models import ChannelLimits
 from rig.supply.replies import Value
 
 
@@ -36,6 +37,7 @@ class Probe:
     channel: int
     good: bool
     verdict: str
+    together: bool = False  # its outputs have one switch: one slot can use it
     rows: tuple[Row, ...] = field(default=())
 
 
@@ -65,8 +67,14 @@ def probe(supply: Supply, number: int) -> Probe:
         verdict = f"{len(bad)} of {len(rows)} lines of dialect {supply.dialect.name} do not fit: {', '.join(bad)}."
     else:
         verdict = f"All {len(rows)} lines of dialect {supply.dialect.name} fit."
+    together = supply.dialect.outputs == "together"
+    if together:
+        verdict += (
+            f" The outputs of the {supply.instrument.model} switch on and off together: one slot can use it, "
+            "and nothing else may hang on its other outputs."
+        )
     good = still_off and not bad
-    return Probe(supply.instrument.idn, supply.dialect.name, number, good, verdict, tuple(rows))
+    return Probe(supply.instrument.idn, supply.dialect.name, number, good, verdict, together, tuple(rows))
 
 
 def _settings(supply: Supply, found: dict[str, Value]) -> list[tuple[str, Command, float | None]]:

@@ -100,12 +100,16 @@ class BitReply(_Reply):
             raise ValueError("a mask has at least one bit")
         return self
 
-    def parse(self, raw: str, channel: int) -> Value:
+    def number(self, raw: str) -> int:
+        """The register in a reply. Raises ValueError."""
         text = self.pick(raw)
         try:
-            number = int(text[2:], 16) if text[:2].upper() == "#H" else int(text, 0 if "x" in text.lower() else 10)
+            return int(text[2:], 16) if text[:2].upper() == "#H" else int(text, 0 if "x" in text.lower() else 10)
         except ValueError:
             raise ValueError(f"{raw!r} is not a status number") from None
+
+    def parse(self, raw: str, channel: int) -> Value:
+        number = self.number(raw)
         mask = self.mask if self.mask is not None else self.masks.get(channel)
         if mask is None:
             raise ValueError(f"the dialect has no mask for channel {channel}")
@@ -126,6 +130,7 @@ class ErrorReply(_Reply):
 
     kind: Literal["error"]
     ignore: list[int] = []
+    texts: dict[int, str] = {}  # where the instrument says only numbers
 
     def parse(self, raw: str, channel: int) -> Value:
         text = _clean(raw)
@@ -133,7 +138,9 @@ class ErrorReply(_Reply):
         if found is None:
             raise ValueError(f"{raw!r} is not an entry of an error queue")
         code = int(found[1])
-        return "" if code == 0 or code in self.ignore else text
+        if code == 0 or code in self.ignore:
+            return ""
+        return f"{text} ({self.texts[code]})" if code in self.texts else text
 
 
 class TextReply(_Reply):

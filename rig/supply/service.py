@@ -252,10 +252,13 @@ class Service:
                 f"{mine.model} {mine.serial} is in use with dialect {mine.dialect}, not {request['dialect']}."
             )
         number = int(request["channel"])
+        together = self.supply.dialect.outputs == "together"
         for other in self.clients:
-            if other.channel is not None and other.channel.number == number:
+            if other.channel is not None and (together or other.channel.number == number):
+                why = f"The outputs of the {mine.model} switch on and off together, so one is leased at a time. "
                 raise UsageProblem(
-                    f"Channel {number} of {mine.model} {mine.serial} is in use by pid {other.pid}"
+                    (why if together else "")
+                    + f"Channel {other.channel.number} of {mine.model} {mine.serial} is in use by pid {other.pid}"
                     + (f" ({other.holder})." if other.holder else ".")
                 )
         client.probing = bool(request["probing"])
@@ -263,6 +266,8 @@ class Service:
         client.holder = str(request["holder"])
         client.had_lease = True
         if not client.probing:
+            if together:
+                self.unsafe.clear()  # else the switching off of an old lease would go on, and hit this one
             self.unsafe.pop(number, None)  # its new user's now: configuring begins with switching off
         limits = asdict(client.channel.limits)
         return {"instrument": asdict(mine), "limits": limits, "service": os.getpid(), "guardian": self.guardian.pid}

@@ -10,6 +10,7 @@ What is worked around here, each seen with pyvisa-py 0.8.1:
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
@@ -34,6 +35,15 @@ log = logging.getLogger(__name__)
 OPEN_TIMEOUT_S = 3.0
 # What a broken line raises. RuntimeError and AttributeError: pyvisa-py's sessions, when closed under it.
 _BROKEN = (VisaError, OSError, RuntimeError, AttributeError)
+# Added to what happened when a new connection was not answered.
+_ONE_CLIENT = (
+    "It takes one connection only and may still count another program's, or one whose program died: end that "
+    "program, wait a minute, or switch the supply off and on at its mains switch."
+)
+_NOT_ANSWERING = (
+    "Another program may be holding it (many supplies take one connection only), or it hangs: end that program, or "
+    "switch the supply off and on at its mains switch."
+)
 
 
 @lru_cache(maxsize=1)
@@ -59,7 +69,8 @@ class Link:
 
     Every failure is BenchBlocked("supply-lost"); the session is then closed, and the next use opens a new one,
     which has to be the same instrument. `generation` counts the sessions: what was known under another one is
-    no longer known.
+    no longer known. `farewell` is sent, unanswered, before a session that stopped answering is closed: a supply that
+    only hung carries it out when it wakes, after what it had not yet done.
     """
 
     def __init__(self, resource: str, transport: Transport) -> None:
@@ -68,6 +79,8 @@ class Link:
         self.lock = threading.RLock()
         self.generation = 0
         self.idn = ""
+        self.farewell: Sequence[str] = ()
+        self._identified = False  # in this session
         self._opening: Sequence[str] = ()  # sent after *IDN? of every session
         self._session: Any = None
         self._free_at = 0.0
@@ -87,6 +100,7 @@ class Link:
         """Now that the dialect is known: its line settings, and what it wants said at the start of a session."""
         with self.lock:
             self.transport, self._opening = transport, opening
+            self._free_at = time.monotonic() + transport.gap_s  # *IDN? was asked without knowing of it
             self._prepare()
             for line in opening:
                 self._send(line)
@@ -124,19 +138,30 @@ class Link:
         with self.lock:
             self.close()
             self._session = self._visa_open()
+            self._identified = False
             self.generation += 1
             self._prepare()
-            self._send("*IDN?")
-            idn = self._receive("*IDN?").replace("\x00", "").strip()
+            idn = self._identify()
             if self.idn and idn != self.idn:
                 self.close()
                 raise BenchBlocked(
                     "supply-lost", f"At {self.resource} there is now another instrument ({idn}); it was {self.idn}."
                 )
-            self.idn = idn
+            self.idn, self._identified = idn, True
             for line in self._opening:
                 self._send(line)
             return idn
+
+    def _identify(self) -> str:
+        try:
+            self._send("*IDN?")
+            return self._receive("*IDN?").replace("\x00", "").strip()
+        except BenchBlocked as lost:
+            refused = isinstance(lost.__cause__, ConnectionRefusedError)  # nothing listens there at all
+            if refused and not self.transport.one_client:
+                raise
+            hint = _ONE_CLIENT if self.transport.one_client else _NOT_ANSWERING
+            raise BenchBlocked(lost.code, f"{lost} {hint}") from lost
 
     def _visa_open(self) -> Any:
         manager = _manager(_library())
@@ -235,6 +260,11 @@ class Link:
             raise self._lost(f"closed the connection when asked {line!r}")
 
     def _lost(self, what: str) -> BenchBlocked:
+        farewell, self.farewell = self.farewell, ()
+        if self._session is not None and self._identified:
+            with contextlib.suppress(BenchBlocked):
+                for line in farewell:
+                    self._send(line)
         self.close()
         return BenchBlocked("supply-lost", f"The supply at {self.resource} {what}.")
 

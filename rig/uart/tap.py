@@ -4,7 +4,8 @@ A flasher never opens the board's port itself. The tap passes bytes, follows the
 decide on every frame, times every command of every flasher the same way, and calls `on_link` at the tool's
 first link check, so that the board gets its power just when somebody is asking for it: the ROM's window is
 shorter than a tool's start-up. Until then the port's TX is held in break, for an idle-high TX back-powers a
-board so that it never resets.
+board so that it never resets. A reset by the tool's modem lines, which a pseudo-terminal does not have, is heard
+beside the bytes (`lines`) and becomes what `on_pulse` makes of it: a power-cycle.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from rig.chip.client import LINK_BAUD
 from rig.chip.frames import Header, Request, RequestScanner, Short
 from rig.errors import BenchBlocked, RigError
 from rig.uart.guard import Guard, Refusal
+from rig.uart.lines import LineWatch
 from rig.uart.port import open_port
 
 _TCGETS2 = 0x802C542A
@@ -75,6 +77,7 @@ class Tap:
         self.error: RigError | None = None
         self._on_link = on_link
         self._on_refusal = on_refusal
+        self.on_pulse: Callable[[], bool] = lambda: False  # power-cycles and arms; False: there was nothing to do
         self._port = open_port(port_path, LINK_BAUD)
         self.port_path = port_path
         self._baud = LINK_BAUD  # what the flasher has set
@@ -105,8 +108,15 @@ class Tap:
         self._linking = threading.Lock()  # starting one of them, or calling them off; never held for long
         self._course = self._armed_in = 0  # what was armed in an earlier course may not switch on
         self._thread = threading.Thread(target=self._run, name="tap", daemon=True)
+        self._lines = LineWatch(self._pulse)
+
+    @property
+    def lines(self) -> str:
+        """Where the flasher's RTS and DTR are heard: see `rig.uart.lines.environment`."""
+        return self._lines.address
 
     def __enter__(self) -> Tap:
+        self._lines.__enter__()
         self._thread.start()
         return self
 
@@ -117,6 +127,7 @@ class Tap:
         """Let go of the port. Nothing switches on any more."""
         self._closing = True
         self.keep_off()
+        self._lines.close()
         os.write(self._wake_w, b"x")
         if self._thread.is_alive():
             self._thread.join(_TURN_S)
@@ -128,17 +139,22 @@ class Tap:
             os.close(fd)
         self._port.close()
 
-    def arm(self) -> None:
-        """The board is off and discharged: hold TX low; the next link check switches it on."""
+    def arm(self, course: int | None = None) -> bool:
+        """The board is off and discharged: hold TX low; the next link check switches it on.
+
+        With the `course` that `hold` gave: False, and nothing done, if somebody wanted the board off since.
+        """
         with self._turn() as ours:
-            if not ours:
-                return
+            if not ours or course not in (None, self._course):
+                return False
             termios.tcflush(self._slave, termios.TCIOFLUSH)
             self._to_host.clear()
             self._scanner.reset()
             self._break(True)
             self._drop_input()
-            self._armed, self._held, self._armed_in = True, False, self._course
+            self._armed, self._held = True, False
+            self._armed_in = self._course if course is None else course
+            return True
 
     def disarm(self) -> None:
         """Someone else switches the board on (a boot, not a link): release TX, pass bytes as they come."""
@@ -147,23 +163,24 @@ class Tap:
                 self._armed = self._held = False
                 self._break(False)
 
-    def hold(self) -> None:
-        """The board is going off: TX low, nothing passes, and no link check switches it on."""
+    def hold(self) -> int:
+        """The board is going off: TX low, nothing passes, and no link check switches it on. For `arm`."""
         with self._turn():  # what can be done is done even if it does not come to be ours
             self._armed, self._held = False, True
             self._break(True)
-        self.keep_off()
+        return self.keep_off()
 
-    def keep_off(self) -> None:
+    def keep_off(self) -> int:
         """No link check switches on from now until `arm`. Never waits for the port; returns when no switching on
         is under way, or it takes longer than a supply may take."""
         self._armed = False
         with self._linking:
-            self._course += 1
+            self._course = course = self._course + 1
             linkers, self._linkers = self._linkers, []
         deadline = time.monotonic() + _JOIN_S
         for linker in linkers:
             linker.join(max(0.0, deadline - time.monotonic()))
+        return course
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[bool]:
@@ -311,6 +328,19 @@ class Tap:
             self.error = problem
         except Exception as problem:  # noqa: BLE001 - nobody else sees what ends this thread
             self.error = BenchBlocked("supply-lost", f"switching on failed: {type(problem).__name__}: {problem}")
+
+    def _pulse(self) -> None:
+        """The flasher's reset lines went on and off; it waits for what comes of it. In the watch's thread."""
+        begun = time.monotonic_ns()
+        try:
+            name = "reset-pulse" if self.on_pulse() else "reset-pulse-while-off"
+        except RigError as problem:
+            self.error, name = problem, "reset-pulse"
+        except Exception as problem:  # noqa: BLE001 - nobody else sees what ends this thread
+            text = f"power-cycling for a tool failed: {type(problem).__name__}: {problem}"
+            self.error, name = BenchBlocked("crashed", text), "reset-pulse"
+        with self._turn():
+            self.commands.append(Command(name, None, begun, time.monotonic_ns()))
 
     def _follow_baud(self) -> None:
         """The flasher changes its own speed half-way through the chip's delay: the board's port goes with it.

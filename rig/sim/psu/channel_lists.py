@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 from rig.sim.psu.instrument import Instrument
 from rig.sim.psu.output import Output, Span
 from rig.sim.psu.parser import AMPS, SECONDS, VOLTS, Call, QueryHandler, SetHandler, word_forms
+from rig.sim.psu.status import ScpiError
 
 Level = Literal["volts", "amps", "ovp", "ocp_delay"]
 Pair = tuple[SetHandler, QueryHandler]
@@ -27,7 +28,10 @@ def nr3(value: float) -> str:
 def span_of(output: Output, name: Level) -> Span:
     """The range of a quantity of `output`."""
     spec = output.spec
-    return {"volts": spec.volts, "amps": spec.amps, "ovp": spec.ovp, "ocp_delay": spec.ocp_delay}[name]
+    span = {"volts": spec.volts, "amps": spec.amps, "ovp": spec.ovp, "ocp_delay": spec.ocp_delay}[name]
+    if span is None:
+        raise ScpiError(-221)
+    return span
 
 
 class ChannelListInstrument(Instrument):
@@ -53,6 +57,10 @@ class ChannelListInstrument(Instrument):
         spans = [span_of(output, name) for output in outputs]
         return [span.take(span.words[word] if word else value) for span in spans]
 
+    def setting(self, output: Output, name: Level) -> float:
+        """What a query of this quantity answers."""
+        return float(getattr(output, name))
+
     def level(self, name: Level) -> Pair:
         """Set and query a quantity; the query also answers MIN, MAX and DEF."""
 
@@ -72,7 +80,7 @@ class ChannelListInstrument(Instrument):
             outputs = self.listed(call)
             word = call.params.peek_word(*_LIMIT_WORDS)
             call.params.end()
-            return ",".join(nr3(span_of(o, name).words[word] if word else getattr(o, name)) for o in outputs)
+            return ",".join(nr3(span_of(o, name).words[word] if word else self.setting(o, name)) for o in outputs)
 
         return store, show
 

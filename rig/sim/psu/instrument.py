@@ -14,22 +14,29 @@ from typing import ClassVar
 
 from rig.sim.psu.output import Output, OutputSpec, Playback, Rail, Reading, ResistiveLoad
 from rig.sim.psu.parser import Command, CommandTree, Unit, action, answer, integer, units
-from rig.sim.psu.status import TEXTS, ScpiError, Status
+from rig.sim.psu.status import DEPTH, TEXTS, ScpiError, Status
 
 log = logging.getLogger(__name__)
 
-WATCH_S = 0.02  # how often the terminals are looked at while a protection is armed; guess
+WATCH_S = 0.02  # how often the terminals are looked at while a protection may trip; guess
+CALM_S = 0.25  # and where only what others feed into the output could trip it: each look wakes a board
 
 
 class Instrument:
     """A supply without its socket. Subclasses give the identity, the outputs and the command tree as data."""
 
-    idn: ClassVar[str]  # with {serial}
+    idn: ClassVar[str]  # with {serial}, unless the model tells none
+    dialect: ClassVar[str]  # the rig's dialect for it
     specs: ClassVar[Sequence[OutputSpec]]
+    board_outputs: ClassVar[Sequence[int]] = (1, 2, 3)  # the first ones, where a simulated bench hangs boards
     error_texts: ClassVar[Mapping[int, str]] = TEXTS
     error_format: ClassVar[str]  # with {code} and {text}
-    typical_latency_s: ClassVar[float]
+    typical_latency_s: ClassVar[float]  # of each command
+    typical_switch_on_s: ClassVar[float] = 0.0  # from OUTP ON until the terminals are live
     meter_period_s: ClassVar[float | None] = None  # of the slow meter; None: this model has none
+    most_clients: ClassVar[int | None] = None  # connections it takes; None: as many as come
+    line_end: ClassVar[str] = "\n"  # of its answers
+    common: ClassVar[Sequence[str] | None] = None  # the IEEE 488.2 commands it has; None: all of those below
 
     def __init__(
         self, rails: Sequence[Rail], *, serial: str, time_scale: float = 1.0, slow_meter: bool = False
@@ -44,9 +51,12 @@ class Instrument:
             for number, spec in enumerate(self.specs, start=1)
         ]
         self.changed: Callable[[], None] = lambda: None  # told after each line, so that the clock looks again
-        self._meter_s = self.meter_period_s * time_scale if slow_meter and self.meter_period_s else None
+        self._usual_meter_s = self.meter_period_s * time_scale if slow_meter and self.meter_period_s else None
+        self._meter_s = self._usual_meter_s
         self._meter_due = monotonic()
-        self._tree = CommandTree([*self.commands(), *self._common_commands()])
+        self._calm_due = 0.0
+        common = [c for c in self._common_commands() if self.common is None or c.pattern in self.common]
+        self._tree = CommandTree([*self.commands(), *common])
 
     def commands(self) -> Sequence[Command]:
         """The personality's own tree."""
@@ -65,19 +75,21 @@ class Instrument:
         into the error queue.
         """
         answers: list[str] = []
+        culprit = message
         try:
             for unit, header in units(message):
+                culprit = unit.header + ("?" if unit.query else "")
                 pause()
                 try:
                     answer = self._run(unit, header)
                 except ScpiError as error:
                     if error.voids_the_rest:
                         raise
-                    self.error(error.code)
+                    self.error(error.code, culprit)
                 else:
                     answers += [] if answer is None else [answer]
         except ScpiError as error:
-            self.error(error.code)
+            self.error(error.code, culprit)
         self.changed()
         return ";".join(answers) if answers else None
 
@@ -94,13 +106,15 @@ class Instrument:
                 log.exception("the simulated supply failed on %s", header)
                 raise ScpiError(-310) from None
 
-    def error(self, code: int) -> None:
-        """Queue an error."""
+    def error(self, code: int, culprit: str = "") -> None:
+        """Queue an error; `culprit` is the header that it is about."""
         with self.lock:
             self.status.error(code)
 
-    def _guard(self, now: float) -> None:
+    def _guard(self, now: float, *, every: bool = False) -> None:
         for output in self.outputs:
+            if not (every or output.exposed):
+                continue
             with contextlib.suppress(ScpiError):  # a rail that cannot be read cannot be guarded
                 output.guard(now, self.time_scale)
 
@@ -108,9 +122,14 @@ class Instrument:
         """Do what is due at monotonic second `now`; when to be called again, or None if nothing runs."""
         with self.lock:
             dues = [due for output in self.outputs if (due := output.tick(now)) is not None]
-            self._guard(now)
-            if any(output.on and (output.ovp_on or output.ocp_on) for output in self.outputs):
+            calm = now >= self._calm_due
+            if calm:
+                self._calm_due = now + CALM_S
+            self._guard(now, every=calm)
+            if any(output.exposed for output in self.outputs):
                 dues.append(now + WATCH_S)
+            elif any(output.armed for output in self.outputs):
+                dues.append(self._calm_due)
             if self._meter_s:
                 if now >= self._meter_due:
                     self._meter_due = now + self._meter_s
@@ -123,6 +142,23 @@ class Instrument:
     def measure(self, output: Output) -> Reading:
         """What the meter shows: the terminals now, or with a slow meter what it last saw."""
         return output.held if self._meter_s else output.sense()
+
+    def slow_meter(self, period_s: float | None = None) -> None:
+        """From now on readings are renewed every `period_s` seconds (None: as the model's meter does, else 0.4 s)."""
+        with self.lock:
+            self._meter_s = period_s or (self.meter_period_s or 0.4) * self.time_scale
+            self._meter_due = monotonic()
+        self.changed()
+
+    def usual_meter(self) -> None:
+        """The meter that the supply was made with."""
+        with self.lock:
+            self._meter_s = self._usual_meter_s
+
+    def fill_errors(self, code: int) -> None:
+        """As many errors as the queue holds, and one more."""
+        for _ in range(DEPTH + 1):
+            self.error(code)
 
     def play(
         self,

@@ -41,6 +41,7 @@ class KeysightE36312A(ChannelListInstrument):
     """6 V/5 A, 25 V/1 A and 25 V/1 A. See the module for sources."""
 
     idn = "Keysight Technologies,E36312A,{serial},2.1.0-1.0.4-1.12"  # guess: the firmware field
+    dialect = "keysight-e36300"
     specs = (_channel(6.0, 5.0, 0.002), _channel(25.0, 1.0, 0.001), _channel(25.0, 1.0, 0.001))
     error_format = '{code:+d},"{text}"'
     typical_latency_s = 0.005  # guess

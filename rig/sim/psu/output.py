@@ -6,8 +6,10 @@ Volts, amps and seconds throughout. The output knows what it was told; what the 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Protocol
 
 from rig.sim.psu.status import ScpiError
@@ -76,7 +78,7 @@ class OutputSpec:
     rating: str  # as the instrument prints it, "30V/3A"
     volts: Span
     amps: Span
-    ovp: Span
+    ovp: Span | None  # None: no over-voltage protection
     ocp: Span | None
     ocp_delay: Span
     ovp_on_at_reset: bool
@@ -94,7 +96,10 @@ class Output:
         self.rail = rail
         self._told: tuple[bool, float, float] | None = None
         self._rail_lost = False
+        self.switch_on_s = 0.0  # from the command until the terminals are live
+        self._live_at: float | None = None
         self.held: Reading = (0.0, 0.0, "off")  # what a slow meter last saw
+        self.seen: Reading = (0.0, 0.0, "off")  # what was found at the terminals last
         self.reset()
 
     def reset(self) -> None:
@@ -102,13 +107,14 @@ class Output:
         spec = self.spec
         self.on = False
         self.volts, self.amps = spec.volts.default, spec.amps.default
-        self.ovp, self.ovp_on = spec.ovp.default, spec.ovp_on_at_reset
+        self.ovp, self.ovp_on = (spec.ovp.default, spec.ovp_on_at_reset) if spec.ovp else (math.inf, False)
         self.ocp, self.ocp_on = (spec.ocp.default if spec.ocp else None), False
         self.ocp_delay = spec.ocp_delay.default
         self.tripped: str | None = None  # "ovp" or "ocp"
         self.playback: Playback | None = None
         self._restore = False
         self._over_since: float | None = None
+        self._live_at = None
         self._push()
 
     @property
@@ -117,7 +123,7 @@ class Output:
         return self.playback.now if self.playback else (self.volts, self.amps)
 
     def _push(self) -> None:
-        state = (self.on, *self.live)
+        state = (self.on and self._live_at is None, *self.live)
         if state == self._told:
             return
         try:
@@ -142,6 +148,7 @@ class Output:
         if on != self.on:
             self.on = on
             self._over_since = None
+            self._live_at = monotonic() + self.switch_on_s if on and self.switch_on_s else None
             self._push()
 
     def clear(self, *trips: str, restore: bool) -> None:
@@ -169,11 +176,22 @@ class Output:
             self._rail_lost = True
             raise ScpiError(-310) from None
         self._rail_lost = False
-        return volts, amps, mode if self.on else "off"
+        self.seen = (volts, amps, mode if self.on else "off")
+        return self.seen
+
+    @property
+    def armed(self) -> bool:
+        """Whether it is on and under a protection."""
+        return self.on and (self.ovp_on or self.ocp_on)
+
+    @property
+    def exposed(self) -> bool:
+        """Whether a protection may trip by what this output and its load do, not only by what others feed into it."""
+        return self.on and (self.ocp_on or (self.ovp_on and self.live[0] > self.ovp))
 
     def guard(self, now: float, time_scale: float) -> None:
         """Look at the terminals and trip where a protection says so; `now` in monotonic seconds."""
-        if not (self.on and (self.ovp_on or self.ocp_on)):
+        if not self.armed:
             return
         volts, amps, mode = self.sense()
         if self.ovp_on and volts > self.ovp:
@@ -191,11 +209,21 @@ class Output:
 
     def _trip(self, why: str) -> None:
         self.tripped, self.on, self._restore = why, False, True
-        self._over_since = None
+        self._over_since = self._live_at = None
         self._push()
 
     def tick(self, now: float) -> float | None:
-        """Play what is due; the monotonic second of the next step, or None."""
+        """Do what is due; the monotonic second of what comes next, or None."""
+        dues = [due for due in (self._come_up(now), self._step(now)) if due is not None]
+        return min(dues, default=None)
+
+    def _come_up(self, now: float) -> float | None:
+        if self._live_at is not None and now >= self._live_at:
+            self._live_at = None
+            self._push()
+        return self._live_at
+
+    def _step(self, now: float) -> float | None:
         playback = self.playback
         if playback is None:
             return None

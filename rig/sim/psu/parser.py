@@ -129,6 +129,11 @@ class Params:
     def __len__(self) -> int:
         return len(self._texts)
 
+    @property
+    def texts(self) -> Sequence[str]:
+        """What is left, as written."""
+        return tuple(self._texts)
+
     def _take(self) -> str:
         if not self._texts or not self._texts[0]:
             raise ScpiError(-109)
@@ -155,6 +160,12 @@ class Params:
         if found is None:
             raise ScpiError(-224 if _WORD.fullmatch(self._take()) else -104)
         return found
+
+    def quoted(self) -> str | None:
+        """Take the next parameter if it is in quotes, and return what is between them; else None."""
+        if self._texts and re.fullmatch(r"([\"']).*\1", self._texts[0]):
+            return self._texts.pop(0)[1:-1]
+        return None
 
     def boolean(self) -> bool:
         """ON, OFF or a number (rounded; not 0 = on)."""

@@ -60,6 +60,7 @@ class RigolDP832(Instrument):
     """30 V/3 A, 30 V/3 A and 5 V/3 A. See the module for sources and quirks."""
 
     idn = "RIGOL TECHNOLOGIES,DP832,{serial},00.01.16"
+    dialect = "rigol-dp800"
     # Ranges: guide, table 2-1 ("0V to 32V", "0V to 5.3V"). OVP 33 V and 5.5 V: recalled (guide, table 2-2)
     specs = (_channel("30V/3A", 32.0, 33.0), _channel("30V/3A", 32.0, 33.0), _channel("5V/3A", 5.3, 5.5))
     error_format = '{code},"{text}"'
@@ -71,6 +72,7 @@ class RigolDP832(Instrument):
         self, rails: Sequence[Rail], *, serial: str, time_scale: float = 1.0, slow_meter: bool = False
     ) -> None:
         self._timers = [_Timer() for _ in self.specs]
+        self._beeper = True
         super().__init__(rails, serial=serial, time_scale=time_scale, slow_meter=slow_meter)
 
     def reset(self) -> None:
@@ -213,6 +215,19 @@ class RigolDP832(Instrument):
         call.params.end()
         self.selected = number
 
+    def _locked(self, call: Call) -> None:
+        """Nobody is at the front panel; with or without ON or OFF. Source: dcps."""
+        if len(call.params):
+            call.params.boolean()
+        call.params.end()
+
+    def _beeping(self) -> tuple[SetHandler, QueryHandler]:
+        def store(call: Call) -> None:
+            self._beeper = call.params.boolean()
+            call.params.end()
+
+        return store, answer(lambda: "ON" if self._beeper else "OFF")
+
     # The timer: a sequence on the selected channel
 
     @property
@@ -310,7 +325,8 @@ class RigolDP832(Instrument):
             Command("SYSTem:VERSion", query=answer(lambda: "1999.0")),
             Command("SYSTem:REMote", ignore),
             Command("SYSTem:LOCal", ignore),
-            Command("SYSTem:RWLock", ignore),
+            Command("SYSTem:RWLock", self._locked),
+            Command("SYSTem:BEEPer[:STATe]", *self._beeping()),
             Command("TIMEr[:STATe]", self._timer_switch, answer(self._timer_state)),
             Command("TIMEr:GROUPs", self._timer_groups, answer(lambda: str(self._timer.groups))),
             Command("TIMEr:PARAmeter", self._timer_step),

@@ -1,7 +1,8 @@
 """The supply on the network: a raw SCPI socket, one thread for the clients and one for the supply's own clock.
 
 Like the real ones: an output survives its client, lines end with LF or CRLF, a line is carried out when its LF has
-come, however it was cut into segments, and one line at a time whoever sent it.
+come, however it was cut into segments, and one line at a time whoever sent it. What can go wrong with it, and the
+quirks of its line, are switched on while it runs: :meth:`PsuServer.fault`.
 """
 
 from __future__ import annotations
@@ -15,30 +16,49 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from time import monotonic, monotonic_ns
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from rig.errors import UsageProblem
+from rig.sim.psu.bk_9130b import Bk9130B
+from rig.sim.psu.connection import Connection
+from rig.sim.psu.faults import Faults
 from rig.sim.psu.instrument import Instrument
+from rig.sim.psu.keysight_e3631a import KeysightE3631A
 from rig.sim.psu.keysight_e36312a import KeysightE36312A
+from rig.sim.psu.keysight_n6705c import KeysightN6705C
 from rig.sim.psu.output import Output, Rail
 from rig.sim.psu.rigol_dp832 import RigolDP832
+from rig.sim.psu.rs_hmp4040 import RsHmp4040
+from rig.sim.psu.siglent_spd1305x import SiglentSPD1305X
+from rig.sim.psu.siglent_spd3303x import SiglentSPD3303X
+from rig.sim.psu.tti_pl303p import TTiPL303P
 
 log = logging.getLogger(__name__)
 
-PERSONALITIES: Mapping[str, type[Instrument]] = {"keysight-e36312a": KeysightE36312A, "rigol-dp832": RigolDP832}
-
-LONGEST_LINE = 4096  # bytes; guess
-_SEND_TIMEOUT_S = 2.0  # a client that does not read its answers for so long is dropped
+# The one place where a personality is registered: `rig sim --supply`, the simulated bench, the rig's dialect for it
+# (its class names it) and the contract suite all start from here.
+PERSONALITIES: Mapping[str, type[Instrument]] = {
+    "keysight-e36312a": KeysightE36312A,
+    "keysight-e3631a": KeysightE3631A,
+    "rs-hmp4040": RsHmp4040,
+    "bk-9130b": Bk9130B,
+    "keysight-n6705c": KeysightN6705C,
+    "rigol-dp832": RigolDP832,
+    "siglent-spd1305x": SiglentSPD1305X,
+    "siglent-spd3303x": SiglentSPD3303X,
+    "tti-pl303p": TTiPL303P,
+}
 
 
 class PsuServer:
     """A simulated bench supply on `host`:`port` (0 = any free port, known after :meth:`start`).
 
     `personality`: a key of `PERSONALITIES`. `rails`: what hangs on output 1, 2 and so on; missing ones are open.
-    `latency`: seconds the supply thinks about each command, or "typical" for the model's own. `slow_meter`: readings
-    are refreshed only as often as the model's meter does (DP832: every 0.4 s). `max_clients`: further connections are
-    closed at once. `time_scale` multiplies the supply's own times (latency, meter, OCP delay, dwell of lists): 0.1 is
-    ten times faster. Raises UsageProblem for an unknown personality or too many rails.
+    `latency`: seconds the supply thinks about each command, or "typical" for the model's own, with its time
+    from OUTP ON to live terminals. `slow_meter`: readings are refreshed only as often as the model's meter does
+    (DP832: every 0.4 s). `max_clients`: further connections are closed at once; None: as many as the model takes.
+    `time_scale` multiplies the supply's own times (latency, meter, OCP delay, dwell of lists): 0.1 is ten times
+    faster. Raises UsageProblem for an unknown personality or too many rails.
     """
 
     def __init__(
@@ -62,13 +82,18 @@ class PsuServer:
         self.instrument = model(rails, serial=serial, time_scale=time_scale, slow_meter=slow_meter)
         self.host, self.port = host, port
         self._pause_s = (model.typical_latency_s if latency == "typical" else latency) * time_scale
-        self._max_clients = max_clients
+        if latency == "typical":
+            for output in self.instrument.outputs:
+                output.switch_on_s = model.typical_switch_on_s * time_scale
+        self._max_clients = self.instrument.most_clients if max_clients is None else max_clients
         self._log: deque[tuple[int, str]] = deque(maxlen=10_000)
         self._stopping = threading.Event()
         self._look = threading.Event()  # the clock has something to do
         self._threads: list[threading.Thread] = []
-        self._clients: dict[socket.socket, bytearray] = {}
-        self._overrun: set[socket.socket] = set()
+        self._faults = Faults()
+        self._clients: dict[socket.socket, Connection] = {}
+        self._gate = threading.Lock()  # around changes of `_clients`
+        self._waker: socket.socket | None = None
         self.instrument.changed = self._look.set
 
     # What tests and the bench see
@@ -90,8 +115,45 @@ class PsuServer:
 
     @property
     def clients(self) -> int:
-        """Connections open now."""
+        """Connections open now, those that died without a word included."""
         return len(self._clients)
+
+    # What goes wrong
+
+    @property
+    def faults(self) -> dict[str, dict[str, Any]]:
+        """The faults that are on, with all their options."""
+        return self._faults.active
+
+    def fault(self, name: str, **options: Any) -> None:
+        """Switch on one of `rig.sim.psu.faults.FAULTS`, where the options are explained; seconds are real ones.
+
+        From any thread, before or after :meth:`start`. Raises UsageProblem for an unknown name, option or value.
+        """
+        whole = self._faults.set(name, options)
+        if name == "half-open":
+            with self._gate:
+                for connection in self._clients.values():
+                    connection.ghost = True
+        elif name == "error-queue-full":
+            self.instrument.fill_errors(whole["code"])
+        elif name == "slow-meter":
+            self.instrument.slow_meter(whole["seconds"])
+        self._wake()
+
+    def clear_faults(self, *names: str) -> None:
+        """Switch these off, or all; connections that died are let go. Raises UsageProblem for an unknown name."""
+        slow = "slow-meter" in self._faults.active
+        self._faults.clear(*names)
+        if slow and "slow-meter" not in self._faults.active:
+            self.instrument.usual_meter()
+        self._wake()
+
+    def _wake(self) -> None:
+        self._look.set()
+        if self._waker is not None:
+            with contextlib.suppress(OSError):  # its thread has ended already
+                self._waker.send(b"!")
 
     # Life
 
@@ -117,11 +179,13 @@ class PsuServer:
         if not self._threads:
             return
         self._stopping.set()
-        self._look.set()
-        self._waker.close()
+        self._wake()
         for thread in self._threads:
             thread.join()
         self._threads = []
+        if self._waker is not None:
+            self._waker.close()
+            self._waker = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -145,71 +209,144 @@ class PsuServer:
 
     def _serve(self, listener: socket.socket, woken: socket.socket) -> None:
         with listener, woken, selectors.DefaultSelector() as selector:
-            selector.register(listener, selectors.EVENT_READ)
             selector.register(woken, selectors.EVENT_READ)
             while not self._stopping.is_set():
-                ready = {key.fileobj for key, _ in selector.select()}
+                self._lay_ghosts()
+                self._listen_to(selector, listener, woken)
+                ready = {key.fileobj for key, _ in selector.select(self._patience())}
+                if woken in ready:
+                    woken.recv(4096)
                 # Clients first: one that has left makes room for the one that is coming.
-                for client in [client for client in self._clients if client in ready]:
-                    if not self._receive(client):
-                        selector.unregister(client)
+                for client in list(self._clients):
+                    if not self._served(self._clients[client], client in ready):
                         self._drop(client)
-                if listener in ready:
-                    self._accept(listener, selector)
+                if listener in ready and not self._lets_wait():
+                    self._accept(listener)
             for client in list(self._clients):
                 self._drop(client)
 
-    def _accept(self, listener: socket.socket, selector: selectors.BaseSelector) -> None:
+    def _listen_to(self, selector: selectors.BaseSelector, listener: socket.socket, woken: socket.socket) -> None:
+        """Register whoever may be heard now, and nobody else."""
+        wanted: set[object] = {woken}
+        if not self._keeps():
+            wanted |= {client for client, connection in self._clients.items() if not connection.ghost}
+        if not self._lets_wait():
+            wanted.add(listener)
+        known = {key.fileobj for key in selector.get_map().values()}
+        for gone in known - wanted:
+            selector.unregister(gone)
+        for new in wanted - known:
+            selector.register(new, selectors.EVENT_READ)  # type: ignore[arg-type]  # they are all sockets
+
+    def _patience(self) -> float | None:
+        """Seconds until something is to be done that no client asks for."""
+        dues = [connection.due for connection in self._clients.values()]
+        dues += [self._faults.until("hung"), self._faults.until("half-open")]
+        times = [due for due in dues if due is not None and due != float("inf")]
+        return max(0.0, min(times) - monotonic()) if times else None
+
+    def _hung(self) -> Mapping[str, Any] | None:
+        until = self._faults.until("hung")
+        if until is not None and monotonic() >= until:
+            self._faults.clear("hung")
+        return self._faults.get("hung")
+
+    def _keeps(self) -> bool:
+        """It hangs, and what comes now is for when it wakes."""
+        hung = self._hung()
+        return hung is not None and bool(hung["keeps"])
+
+    def _lay_ghosts(self) -> None:
+        """Let go of dead connections when their time is over."""
+        until = self._faults.until("half-open")
+        if until is not None and monotonic() < until:
+            return
+        self._faults.clear("half-open")
+        for client in [client for client, connection in self._clients.items() if connection.ghost]:
+            self._drop(client)
+
+    def _full(self) -> bool:
+        one = self._faults.get("one-client")
+        limits = [self._max_clients, one["clients"] if one else None]
+        return any(limit is not None and len(self._clients) >= limit for limit in limits)
+
+    def _lets_wait(self) -> bool:
+        """It is full, and whoever comes now gets neither an answer nor a refusal."""
+        one = self._faults.get("one-client")
+        return one is not None and bool(one["silent"]) and self._full()
+
+    def _accept(self, listener: socket.socket) -> None:
         try:
             client, address = listener.accept()
         except OSError:  # it left before it was let in
             return
-        if self._max_clients is not None and len(self._clients) >= self._max_clients:
+        if self._full():
             log.debug("refused %s: %d clients are connected", address, len(self._clients))
             client.close()
             return
-        client.settimeout(_SEND_TIMEOUT_S)
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._clients[client] = bytearray()
-        selector.register(client, selectors.EVENT_READ)
+        with self._gate:
+            self._clients[client] = Connection(client)
 
     def _drop(self, client: socket.socket) -> None:
-        del self._clients[client]
-        self._overrun.discard(client)
-        with contextlib.suppress(OSError):
-            client.close()
+        with self._gate:
+            connection = self._clients.pop(client)
+        connection.close()
 
-    def _receive(self, client: socket.socket) -> bool:
-        """Take what has come and carry out its complete lines; False when the connection is gone."""
+    def _served(self, connection: Connection, ready: bool) -> bool:
+        """Send what is due, take what has come and carry out its lines; False when the connection is gone."""
+        if connection.ghost:
+            return True
         try:
-            chunk = client.recv(65536)
-            if not chunk:
-                return False
-            buffer = self._clients[client]
-            buffer += chunk
-            *lines, rest = buffer.split(b"\n")
-            self._clients[client] = bytearray(rest)
-            for line in lines:
-                self._carry_out(client, bytes(line))
-                if self._stopping.is_set():
+            connection.flush(monotonic())
+            coalesced = None
+            if ready and not self._keeps():
+                lines = connection.lines()
+                if lines is None:
                     return False
+                coalesced = self._faults.get("coalesced") if len(lines) > 1 else None
+                connection.waiting.extend(lines[:1] if coalesced else lines)
+            while connection.waiting and not self._keeps():
+                if not self._carry_out(connection, connection.waiting.popleft()) or self._stopping.is_set():
+                    return False
+            return not (coalesced and coalesced["close"])
         except OSError:
             return False
-        if len(rest) > LONGEST_LINE:
-            self._overrun.add(client)
-            self._clients[client].clear()
-        return True
 
-    def _carry_out(self, client: socket.socket, line: bytes) -> None:
-        if client in self._overrun or len(line) > LONGEST_LINE:
-            self._overrun.discard(client)
+    def _carry_out(self, connection: Connection, line: bytes | None) -> bool:
+        """Do what a line says and answer it; False: hang up. Raises OSError."""
+        if line is None:
             self.instrument.error(-363)
-            return
+            return True
         message = line.decode("latin-1").rstrip("\r")
         self._log.append((monotonic_ns(), message))
+        hurried = self._faults.get("hurried")
+        too_soon = hurried is not None and monotonic() - connection.last_line_at < hurried["seconds"]
+        if too_soon or self._hung() is not None:
+            return True
+        drop = self._faults.take("drop")
+        if drop and not drop["carried_out"]:
+            return False
         answer = self.instrument.execute(message, self._pause)
-        if answer is not None:
-            client.sendall(answer.encode("ascii") + b"\n")
+        connection.last_line_at = monotonic()
+        full = self._faults.get("error-queue-full")
+        if full and full["stuck"]:
+            self.instrument.fill_errors(full["code"])
+        if answer is not None and not drop:
+            self._answer(connection, answer)
+        return not drop
+
+    def _answer(self, connection: Connection, answer: str) -> None:
+        comma = "," if self._faults.get("trailing-comma") is not None else ""
+        nul = "\0" if self._faults.get("trailing-nul") is not None else ""
+        data = f"{answer}{comma}{nul}{self.instrument.line_end}".encode("ascii")
+        late, split = self._faults.take("late"), self._faults.take("split")
+        delay = float(late["seconds"]) if late else 0.0
+        if not split:
+            connection.send(data, delay_s=delay)
+            return
+        cut = min(len(data) // 2 if split["at"] is None else split["at"], len(data) - 1)
+        connection.send(data[:cut], delay_s=delay)
+        connection.send(data[cut:], delay_s=delay + split["gap"])
 
     def _pause(self) -> None:
         if self._pause_s > 0:

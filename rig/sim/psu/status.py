@@ -12,7 +12,9 @@ DEPTH = 20  # entries; Source: Agilent E3631A user's guide ("20 deep"), taken fo
 
 TEXTS: Mapping[int, str] = {
     0: "No error",
+    -100: "Command error",
     -101: "Invalid character",
+    -103: "Invalid separator",
     -104: "Data type error",
     -108: "Parameter not allowed",
     -109: "Missing parameter",
@@ -35,6 +37,11 @@ TEXTS: Mapping[int, str] = {
     -310: "System error",
     -350: "Queue overflow",
     -363: "Input buffer overrun",
+    -420: "Query UNTERMINATED",
+    # Of one maker's own (Keysight: E3631A user's guide; N6700 service guide)
+    302: "Option not installed",
+    514: "Command allowed only with RS-232",
+    550: "Command not allowed in local",
 }
 
 
@@ -68,7 +75,7 @@ class Status:
 
     def error(self, code: int) -> None:
         """Queue `code` and set its event bit. A full queue keeps the oldest and ends with -350."""
-        self.esr |= {1: self.CME, 2: self.EXE, 3: self.DDE, 4: self.QYE}[-code // 100]
+        self.esr |= {1: self.CME, 2: self.EXE, 3: self.DDE, 4: self.QYE}.get(-code // 100, self.DDE)
         if len(self._queue) < DEPTH:
             self._queue.append(code)
         else:

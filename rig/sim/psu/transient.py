@@ -1,4 +1,4 @@
-"""The trigger system and LIST mode of the Keysight E36312A: what the instrument plays by itself.
+"""The trigger system and LIST mode of the Keysight E36312A and N6705C: what the instrument plays by itself.
 
 `LIST:VOLT`, `LIST:DWEL` and so on, `VOLT:MODE LIST`, `INIT (@1)`, then `*TRG`; or `VOLT:TRIG` and `VOLT:MODE STEP`.
 Source: a public LIST example program for the E36313A; constants as noted. `LIST:STEP ONCE` is refused with -224, the
@@ -40,8 +40,8 @@ class _Channel:
 class Transients:
     """INITiate, TRIGger, ABORt, LIST and the MODE commands of every output."""
 
-    def __init__(self, owner: ChannelListInstrument) -> None:
-        self._owner = owner
+    def __init__(self, owner: ChannelListInstrument, dwell: Span = DWELL, most_points: int = MOST_POINTS) -> None:
+        self._owner, self._dwell, self._most_points = owner, dwell, most_points
         self.reset()
 
     def reset(self) -> None:
@@ -50,6 +50,10 @@ class Transients:
 
     def _of(self, output: Output) -> _Channel:
         return self._channels.setdefault(output.number, _Channel())
+
+    def waiting(self, output: Output) -> bool:
+        """Whether a transient is initiated and its trigger has not come."""
+        return self._of(output).armed
 
     def waiting_for_list(self, output: Output) -> bool:
         """Whether a LIST is initiated and its trigger has not come."""
@@ -95,7 +99,7 @@ class Transients:
         channel = self._of(output)
         volts = channel.lists.get("volts", []) if channel.mode["volts"] == "LIST" else [output.volts]
         amps = channel.lists.get("amps", []) if channel.mode["amps"] == "LIST" else [output.amps]
-        dwell = channel.lists.get("dwell", [DWELL.default])
+        dwell = channel.lists.get("dwell", [self._dwell.default])
         columns = [volts, amps, dwell]
         length = max(len(column) for column in columns)
         if not all(columns):
@@ -115,14 +119,14 @@ class Transients:
         def span(output: Output) -> Span:
             if column == "volts" or column == "amps":
                 return span_of(output, column)
-            return DWELL if column == "dwell" else _FLAG
+            return self._dwell if column == "dwell" else _FLAG
 
         def store(call: Call) -> None:
             outputs = self._owner.listed(call)
             values = [call.params.number(suffixes)]
             while len(call.params):
                 values.append(call.params.number(suffixes))
-            if len(values) > MOST_POINTS:
+            if len(values) > self._most_points:
                 raise ScpiError(-223)
             rows = [[span(output).take(value) for value in values] for output in outputs]
             for output, row in zip(outputs, rows, strict=True):

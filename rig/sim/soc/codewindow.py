@@ -44,7 +44,7 @@ class CodeWindow:
         if first >= last:
             return None
         self._dirty = (BLOCKS, 0)
-        raw = memoryview(self._flash.data)[first * beken.FRAMED : last * beken.FRAMED]
+        raw = self._flash.read(first * beken.FRAMED, (last - first) * beken.FRAMED)
         data, valid = beken.unframe(raw)
         code = np.frombuffer(data, dtype=np.uint8).reshape(-1, beken.BLOCK) ^ self._stream[first:last]
         code[~valid] = 0xFF

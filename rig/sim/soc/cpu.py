@@ -59,8 +59,10 @@ class Cpu:
             rights = uc_const.UC_PROT_ALL if index == 0 else uc_const.UC_PROT_READ | uc_const.UC_PROT_WRITE
             self._uc.mem_map_ptr(memory.base, memory.size, rights, memory.buffer)
         for bus in buses:
-            self._map_bus(bus)
-        self._uc.hook_add(uc_const.UC_HOOK_INTR, self._on_interrupt)
+            self._engine.map_bus(bus)
+        self._engine.on_exception(self._on_interrupt)
+        self._state = self._engine.registers(UC_ARM_REG_PC, UC_ARM_REG_CPSR)
+        self._entry = self._engine.registers(UC_ARM_REG_CPSR, UC_ARM_REG_SPSR, UC_ARM_REG_LR, UC_ARM_REG_PC)
         self.pc = 0
         self._cpsr = 0
 
@@ -91,8 +93,7 @@ class Cpu:
             self._engine.start(begin, count)
         except EngineError as error:
             fault = self._fault(error)
-        self.pc = self._engine.read(UC_ARM_REG_PC)
-        self._cpsr = self._engine.read(UC_ARM_REG_CPSR)
+        self.pc, self._cpsr = self._state.read()
         return (count + 1) // 2 if fault else count, fault
 
     @property
@@ -132,28 +133,9 @@ class Cpu:
     def forget_all_code(self) -> None:
         self._uc.ctl_flush_tb()
 
-    def _map_bus(self, bus: Bus) -> None:
-        steps, bits = bus.steps, bus.STEP_BITS  # whole words, nearly all, take the short way
-
-        def load(offset: int, size: int) -> int:
-            if size != 4:
-                return bus.read(offset, size)
-            block, start = steps[offset >> bits]
-            return block.read(offset - start)
-
-        def store(offset: int, size: int, value: int) -> None:
-            if size != 4:
-                bus.write(offset, size, value)
-            else:
-                block, start = steps[offset >> bits]
-                block.write(offset - start, value)
-
-        self._engine.map_io(bus.base, bus.size, load, store)
-
-    def _on_interrupt(self, _uc: object, number: int, _data: object) -> None:
+    def _on_interrupt(self, number: int) -> None:
         """An instruction that asks for an exception. Setting the PC goes on at the vector."""
-        pc = self._engine.read(UC_ARM_REG_PC)
-        self._cpsr = self._engine.read(UC_ARM_REG_CPSR)
+        pc, self._cpsr = self._state.read()
         if number == _SOFTWARE_INTERRUPT:  # the PC is already past it
             self._enter(SVC, 0x08, pc)
         elif number == _BREAKPOINT:
@@ -162,8 +144,7 @@ class Cpu:
             self._enter(UNDEFINED, 0x04, pc + 4)
 
     def _fault(self, error: Any) -> Fault:
-        pc = self._engine.read(UC_ARM_REG_PC)
-        self._cpsr = self._engine.read(UC_ARM_REG_CPSR)
+        pc, self._cpsr = self._state.read()
         if error.errno == uc_const.UC_ERR_INSN_INVALID:
             fault = Fault("undefined", pc)
             self._enter(UNDEFINED, 0x04, pc + (2 if self._cpsr & _THUMB else 4))
@@ -178,8 +159,5 @@ class Cpu:
     def _enter(self, mode: int, vector: int, link: int) -> None:
         old = self._cpsr
         self._cpsr = old & ~_MODE_AND_STATE | _IRQ_OFF | mode
-        self._engine.write(UC_ARM_REG_CPSR, self._cpsr)
-        self._engine.write(UC_ARM_REG_SPSR, old)
-        self._engine.write(UC_ARM_REG_LR, link & 0xFFFFFFFF)
-        self._engine.write(UC_ARM_REG_PC, vector)
+        self._entry.write(self._cpsr, old, link & 0xFFFFFFFF, vector)
         self.pc = vector

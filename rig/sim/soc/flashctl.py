@@ -6,10 +6,11 @@ Source: Beken SDK driver/flash/flash.h and flash.c. Addresses are flash bytes: n
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Callable
 
 from rig.sim.flash import SECTOR, SIZE, NorFlash
-from rig.sim.soc.clock import MS, SECOND, US, Clock
+from rig.sim.soc.clock import MS, NEVER, SECOND, US, Clock
 from rig.sim.soc.load import Load
 from rig.sim.soc.registers import Registers
 
@@ -50,7 +51,14 @@ class FlashController(Registers):
         self._outbound: list[int] = []
         self._inbound: tuple[int, ...] = ()
         self._taken = 0
+        self._works: deque[tuple[int, Load]] = deque()  # operations that wait for the die: when each begins
         self.crc_errors = 0
+
+    def works(self, now: int) -> int:
+        """Report what the die does at `now`; when it begins with the next operation, `NEVER` if there is none."""
+        while self._works and self._works[0][0] <= now:
+            self._busy(self._works.popleft()[1])
+        return self._works[0][0] if self._works else NEVER
 
     def read(self, offset: int) -> int:
         if offset == _FROM_FLASH:
@@ -76,6 +84,7 @@ class FlashController(Registers):
         self._outbound = []
         self._inbound = ()
         self._taken = 0
+        self._works.clear()
         self.crc_errors = 0
 
     def _operate(self, opcode: int, addr: int) -> None:
@@ -100,9 +109,11 @@ class FlashController(Registers):
             self.words[_STATUS >> 2] = self.words[_STATUS >> 2] & ~0xFFFF | byte
         elif opcode in (WRITE_STATUS, WRITE_STATUS_2):
             value = self.words[_CONFIG >> 2] >> 10 & 0xFFFF
-            flash.sr = flash.sr & 0xFF00 | value & 0xFF if opcode == WRITE_STATUS else value
+            flash.write_status(flash.sr & 0xFF00 | value & 0xFF if opcode == WRITE_STATUS else value)
             self._wait(Load.PROGRAM, _STATUS_WRITE_NS)
 
     def _wait(self, load: Load, ns: int) -> None:
+        """The die is busy for `ns`. Firmware that asks for more in the same slice of execution waits its turn."""
+        self._works.append((max(self._clock.now, self._clock.stalled_until), load))
         self._clock.stall(ns)
-        self._busy(load)
+        self.works(self._clock.now)

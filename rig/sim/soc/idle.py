@@ -13,7 +13,7 @@ _SEARCH_WORDS = 64
 
 # FreeRTOS 9 as configured in the Beken SDK: offsets in a task control block.
 _PRIORITY = 0x2C
-_NAME = 0x34
+_NAME, _NAME_BYTES = 0x34, 16
 _IDLE_NAMES = (int.from_bytes(b"IDLE", "little"), int.from_bytes(b"idle", "little"))
 
 _ARM_SELF = 0xEAFFFFFE
@@ -43,14 +43,7 @@ class IdleFinder:
 
     def in_idle_task(self) -> bool:
         """Whether the task FreeRTOS runs now is its idle task (only asked while in SYS mode, interrupts on)."""
-        handler = self._word(_IRQ_HANDLER)
-        if handler != self._handler:
-            self.reset()
-            self._handler = handler
-            self._current = self._find_current_task(handler or 0)
-        if not self._current:
-            return False
-        task = self._word(self._current)
+        task = self._task()
         if not task:
             return False
         if task != self._idle_task and (
@@ -61,6 +54,22 @@ class IdleFinder:
             return False
         self._idle_task = task
         return True
+
+    def task_name(self) -> str | None:
+        """The name of the task FreeRTOS runs now, None where none is known."""
+        task = self._task()
+        words = [self._word(task + _NAME + at) for at in range(0, _NAME_BYTES, 4)] if task else []
+        text = b"".join(word.to_bytes(4, "little") for word in words if word is not None)
+        return text.split(b"\0")[0].decode("latin-1") or None
+
+    def _task(self) -> int:
+        """The control block of the task FreeRTOS runs now, 0 where none is known."""
+        handler = self._word(_IRQ_HANDLER)
+        if handler != self._handler:
+            self.reset()
+            self._handler = handler
+            self._current = self._find_current_task(handler or 0)
+        return (self._word(self._current) or 0) if self._current else 0
 
     def _find_current_task(self, handler: int) -> int:
         """The IRQ entry saves the context with two literals: &ulCriticalNesting, then &pxCurrentTCB."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
+from typing import Protocol
 
 from rig.image import beken
 from rig.sim.flash import NorFlash
@@ -34,7 +35,7 @@ TAG_AT = 0x110
 # Instructions executed in one go: at first after an interrupt, and at most. What the CPU spins in its idle task until
 # the end of a slice is wasted: in known firmware a tick ends within 1000. A slice grows by a quarter while the CPU is
 # busy; the longest is how late a peripheral's request may be seen: 80 us.
-_SHORT_SLICE = 1200
+_SHORT_SLICE = 1000
 _LONG_SLICE = 8000
 _PRINTING_SLICE = 200  # while it polls for room in a FIFO, which takes milliseconds and few instructions
 _SHORTEST_SLICE = 100
@@ -48,6 +49,14 @@ def rom_finds_tag(flash: NorFlash) -> bool:
     download mode without them is inferred.
     """
     return flash.read(TAG_AT, len(TAG)) == TAG
+
+
+class Timed(Protocol):
+    """A part that wants to be called at a time of its own, in guest ns."""
+
+    due: int
+
+    def service(self, now: int) -> None: ...
 
 
 def _ignore(*_: object) -> None:
@@ -85,6 +94,7 @@ class Soc:
         self._other_memories = other_memories()
         self._cpu = Cpu(Memory(0, MAPPED, self._window.memory), [self._ram, *self._other_memories], self._buses)
         self._idle = IdleFinder(self._cpu.word)
+        self._timed: tuple[Timed, ...] = (self._timers, self._adc, *self._ports, self._meter)
         self._running = False
         self._dead = False
         self._waiting = False
@@ -104,6 +114,7 @@ class Soc:
         self._mac = radio.Mac()
         pins = gpio.Gpio()
         self._uarts = {port: uart.Uart(port, clock, self._icu, pins, on_uart) for port in uart.BASE}
+        self._ports = tuple(self._uarts.values())
         blocks: list[tuple[int, Registers]] = [
             (sysctrl.BASE, self._sysctrl),
             (icu.BASE, self._icu),
@@ -187,40 +198,80 @@ class Soc:
         if not self._running:
             clock.now = max(clock.now, until_ns)
         while clock.now < until_ns and self._running:
+            if self._waiting:
+                self._tick_over(until_ns)
             self._step(until_ns)
 
     def uart_receive(self, port: int, data: bytes) -> None:
         """Bytes arrive at RX1 or RX2 now."""
         self._uarts[port].receive(data)
 
+    def uart_baud(self, port: int) -> int:
+        """The speed the firmware has set a port to, bits a second; 0 while the port is off."""
+        return self._uarts[port].baud
+
+    @property
+    def task(self) -> str | None:
+        """Name of the FreeRTOS task that runs now; None where no scheduler runs (yet)."""
+        return self._idle.task_name()
+
     def _step(self, until: int) -> None:
         clock = self._clock
         due = self._due()
+        if self._waiting and due > clock.now >= clock.stalled_until and not self._interrupted():
+            self._meter.set(Load.IDLE if self._cpu.irqs_on else Load.CPU, clock.now)
+            clock.now = min(due, until)
+            if clock.now == until:
+                return
         if due <= clock.now:
             self._service(clock.now)
             if not self._running:
                 return
             due = self._due()
         if clock.now < clock.stalled_until:
-            clock.now = min(clock.stalled_until, due, until)
+            clock.now = min(self._flashctl.works(clock.now), clock.stalled_until, due, until)
             return
         if self._interrupted():
             self._cpu.interrupt()
             self._waiting = False
             self._slice = _SHORT_SLICE
         if self._waiting:
-            self._meter.set(Load.IDLE if self._cpu.irqs_on else Load.CPU, clock.now)
-            clock.now = min(due, until)
             return
         self._meter.set(Load.RF_CAL if self._rf.worked else Load.CPU, clock.now)
         self._execute(due, until)
+
+    def _tick_over(self, until: int) -> None:
+        """Timer ticks that find the chip idle and leave it so, with nothing else in between: the life of a booted
+        board. The same as `_step` would do, by a shorter way."""
+        clock, timers, cpu = self._clock, self._timers, self._cpu
+        while self._waiting and not self._icu.pending and clock.now >= clock.stalled_until:
+            others = self._due_but_timers()
+            if timers.due >= min(until, others) or timers.due <= clock.now or not cpu.irqs_on:
+                return
+            self._meter.set(Load.IDLE, clock.now)
+            clock.now = timers.due
+            timers.service(clock.now)
+            if not self._icu.pending:
+                continue
+            cpu.interrupt()
+            self._slice = _SHORT_SLICE
+            self._refresh_code()
+            clock.alarm = min(timers.due, others)
+            count, fault = cpu.run(_SHORT_SLICE)
+            clock.now += count * NS_PER_INSTRUCTION
+            self._meter.transmitting(self._mac.active, clock.now)
+            self._waiting = False
+            if fault:
+                self._note(fault)
+            else:
+                self._waiting = self._is_waiting()
 
     def _execute(self, due: int, until: int) -> None:
         clock = self._clock
         self._refresh_code()
         clock.alarm = due
         room = (min(due, until) - clock.now) // NS_PER_INSTRUCTION
-        slice_ = _PRINTING_SLICE if self._uarts[2].crowded else self._slice
+        slice_ = _PRINTING_SLICE if self._ports[1].crowded else self._slice
         self._slice = min(self._slice * 5 // 4, _LONG_SLICE)
         count, fault = self._cpu.run(min(slice_, max(room, _SHORTEST_SLICE)))
         clock.now += count * NS_PER_INSTRUCTION
@@ -233,11 +284,15 @@ class Soc:
 
     def _is_waiting(self) -> bool:
         cpu = self._cpu
+        if cpu.in_system_mode and cpu.irqs_on and not self._icu.pending and self._idle.in_idle_task():
+            return True
         if self._idle.branches_to_itself(cpu.pc, cpu.thumb):
             if not cpu.irqs_on and self._watchdog.due == NEVER:
+                if self._clock.now < self._clock.stalled_until:
+                    return False  # not before the flash is done
                 self._die()
             return True
-        return cpu.in_system_mode and cpu.irqs_on and not self._icu.pending and self._idle.in_idle_task()
+        return False
 
     def _note(self, fault: Fault) -> None:
         """A fault goes to its handler; one that comes back at once has none worth running."""
@@ -262,15 +317,16 @@ class Soc:
             self.reset("watchdog")
             self._on_reset("watchdog", now)
             return
-        self._timers.service(now)
-        self._adc.service(now)
-        for port in self._uarts.values():
-            port.service(now)
-        self._meter.service(now)
+        for part in self._timed:
+            if part.due <= now:
+                part.service(now)
 
     def _due(self) -> int:
-        one, two = self._uarts[1], self._uarts[2]
-        return min(self._timers.due, self._watchdog.due, self._adc.due, one.due, two.due, self._meter.due)
+        return min(self._timers.due, self._due_but_timers())
+
+    def _due_but_timers(self) -> int:
+        one, two = self._ports
+        return min(self._watchdog.due, self._adc.due, one.due, two.due, self._meter.due)
 
     def _interrupted(self) -> bool:
         return self._icu.pending and self._cpu.irqs_on

@@ -79,6 +79,12 @@ class Uart(Registers):
             self._request()
 
     @property
+    def baud(self) -> int:
+        """Bits a second, by the divisor the firmware has set; 0 while the port is off."""
+        config = self.words[_CONFIG >> 2]
+        return _CRYSTAL_HZ // _divisor(config) if config & (_TX_ENABLE | _RX_ENABLE) else 0
+
+    @property
     def crowded(self) -> bool:
         """Whether the transmit FIFO is so full that the firmware will soon have to wait."""
         return self._queued() > DEPTH // 2
@@ -115,7 +121,7 @@ class Uart(Registers):
 
     def _wire_time(self, config: int) -> int:
         bits = 1 + 5 + (config >> 3 & 3) + bool(config & _PARITY) + 1 + bool(config & _TWO_STOPS)
-        return bits * ((config >> 8 & 0x1FFF) + 1) * SECOND // _CRYSTAL_HZ
+        return bits * _divisor(config) * SECOND // _CRYSTAL_HZ
 
     def _transmit(self, byte: int) -> None:
         self._idle_polls = 0
@@ -169,3 +175,7 @@ class Uart(Registers):
             threshold = self.words[_FIFO_CONFIG >> 2] & 0xFF if enabled & _TX_NEED_WRITE else 1
             below = self._free_at - max(threshold - 1, 0) * self._byte_ns
             self.due = below if below > self._clock.now else self._free_at
+
+
+def _divisor(config: int) -> int:
+    return (config >> 8 & 0x1FFF) + 1

@@ -1,0 +1,67 @@
+"""What an instrument can do: its channels, or the modules in its slots, as a dialect file lists them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Source = Annotated[str, Field(min_length=3)]
+Step = Annotated[float, Field(gt=0, le=1)]
+
+
+class Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Sequence_(Table):
+    """What the instrument can step through by itself (LIST, timer, ARB). Seconds."""
+
+    min_dwell_s: float = Field(gt=0)
+    max_steps: int = Field(gt=0)
+    source: Source
+
+
+class Module(Table):
+    """What a channel can do that depends on what is plugged in. Volts and amps; a setting is rounded to the steps."""
+
+    names: list[str] = Field(min_length=1)  # as `queries.module` answers
+    volts_max: float = Field(gt=0)
+    amps_max: float = Field(gt=0)
+    ovp_max: float | None = Field(default=None, gt=0)
+    volts_step: Step
+    amps_step: Step
+    ovp_step: Step = 0.01
+    ocp_max: float | None = Field(default=None, gt=0)  # where a level that cannot be switched off is out of the way
+    volts_tolerance: float | None = Field(default=None, gt=0)  # in reading back; default: one step
+    amps_tolerance: float | None = Field(default=None, gt=0)
+    sequence: Sequence_ | None = None
+    source: Source
+
+
+class ChannelLimits(Module):
+    """What one channel can do."""
+
+    names: list[str] = []
+    number: int = Field(gt=0)
+    name: str = ""
+
+
+class Model(Table):
+    """An instrument: its channels, or how many slots for modules it has."""
+
+    name: str
+    channel: list[ChannelLimits] = []
+    slots: int = Field(default=0, ge=0, le=16)
+    sequence: Sequence_ | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Model:
+        if bool(self.channel) == bool(self.slots):
+            raise ValueError("give either channel or slots")
+        return self
+
+    @property
+    def numbers(self) -> list[int]:
+        """The channels that there can be."""
+        return [limits.number for limits in self.channel] or list(range(1, self.slots + 1))

@@ -1,0 +1,88 @@
+"""A raw client of the simulated supplies, and servers that are gone after a test."""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rig.sim.psu import PsuServer
+
+
+class Client:
+    """A raw socket that can also send half a line."""
+
+    def __init__(self, server: PsuServer) -> None:
+        self.socket = socket.create_connection((server.host, server.port), timeout=5)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._rest = b""
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def line(self) -> str:
+        while b"\n" not in self._rest:
+            chunk = self.socket.recv(4096)
+            if not chunk:
+                raise EOFError
+            self._rest += chunk
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line.decode().rstrip("\r")
+
+    def write(self, message: str) -> None:
+        self.send(message.encode("latin-1") + b"\n")
+
+    def ask(self, message: str) -> str:
+        self.write(message)
+        return self.line()
+
+    def silent(self, seconds: float) -> bool:
+        """Nothing to read for so long."""
+        return not self._rest and not select.select([self.socket], [], [], seconds)[0]
+
+    def error(self) -> int:
+        return int(self.ask("SYST:ERR?").split(",")[0])
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+@contextmanager
+def serving() -> Iterator[Any]:
+    """Start servers and clients: `server, client = start(personality, *rails, **options)`, further clients by
+    `server.connect()`. All are closed after the test, and no thread is left."""
+    before = set(threading.enumerate())
+    servers: list[PsuServer] = []
+    clients: list[Client] = []
+
+    def start(personality: str, *rails: Any, **options: Any) -> tuple[Any, Client]:
+        server: Any = PsuServer(personality, rails, serial="SIM1", **options)
+        servers.append(server)
+        server.start()
+
+        def connect() -> Client:
+            clients.append(Client(server))
+            return clients[-1]
+
+        server.connect = connect
+        return server, connect()
+
+    yield start
+    for client in clients:
+        client.close()
+    for server in servers:
+        server.stop()
+    assert set(threading.enumerate()) <= before
+
+
+def until(condition: Any, seconds: float = 3.0) -> Any:
+    """Wait for a condition; its last value."""
+    deadline = time.monotonic() + seconds
+    gate = threading.Event()
+    while not (value := condition()) and time.monotonic() < deadline:
+        gate.wait(0.005)
+    return value

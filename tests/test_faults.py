@@ -1,0 +1,274 @@
+"""Faults made to happen on a simulated bench, a batch of them at once: the right outcome, code and exit, nothing
+called verified that is not, and every output off within two seconds, as the output itself says.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rig.records import events
+from rig.records.events import Outcome
+from rig.records.journal import read_journal
+from rig.records.run import RunFolder, latest
+from tests.sim_process import RIG, ROOT, SimProcess, start_rig, wait_until
+
+pytest.importorskip("unicorn")
+OFF_WITHIN_S = 2.0
+BACKED_UP = 2_117_000  # bytes on the flash line until the backup is read: 512 sectors with their frames, CRCs, efuse
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is asked for in a slot, and where its unit has to end. `written`: None if writing never began, else
+    whether it was verified."""
+
+    faults: tuple[tuple[str, Mapping[str, Any]], ...]
+    outcome: Outcome
+    code: str | None = None
+    written: bool | None = None
+    says: str = ""
+    off_within_s: float = OFF_WITHIN_S  # from what ended the unit
+
+
+def case(name: str, outcome: Outcome, code: str | None = None, **more: Any) -> Case:
+    """One fault; what is no field of a case is an option of the fault."""
+    fields = {key: more.pop(key) for key in ("written", "says", "off_within_s") if key in more}
+    return Case(((name, more),), outcome, code, **fields)
+
+
+RARELY = {"rate": 8e-7, "after": 10_000}
+FAIL, BLOCKED, PASS = Outcome.FAIL, Outcome.BLOCKED, Outcome.PASS
+
+BOARDS = {
+    "A": case("dead", FAIL, "no-link"),
+    "B": case("short", FAIL, "short"),
+    "C": case("open-pin", BLOCKED, "no-current", pin="3v3"),
+    "D": case("open-pin", FAIL, "no-link", pin="rx1"),
+    "E": case("rx1-driver", FAIL, "no-link", kind="touch"),
+    "F": case("rx1-driver", FAIL, "no-link", kind="tuyamcu", wins=0.3),
+    "G": case("tx2-open", FAIL, "log-silent", written=True),
+    "H": case("open-pin", BLOCKED, "no-current", pin="gnd", after=BACKED_UP + 20_000, written=False),
+}
+
+LINES = {
+    "A": Case((("late", {"ms": 5}), ("doubled", {"of": "link"})), PASS, written=True),
+    "B": case("unplug", BLOCKED, "port-lost", after=BACKED_UP + 20_000, written=False, says="flash port"),
+    "C": case("late", BLOCKED, "link-lost", ms=8000, after=100_000),
+    "D": case("unplug", BLOCKED, "port-lost", port="log", after=100, written=True, says="log port"),
+    # by their seeds one byte of the backup is flipped, and two are lost
+    "E": Case((("flip", RARELY), ("lose", RARELY)), PASS, written=True),
+    "F": case("flip", FAIL, "backup-mismatch", rate=5e-5, after=10_000),
+    "G": case("lose", BLOCKED, "link-lost", rate=2e-3, after=10_000),
+}
+
+# In place before the run in slot B, whose port comes back after the batch above; in the middle of the backup else.
+QUIRKS = ("slow-meter", "split", "one-client", "error-queue-full")
+HUNG_S = 4.0
+SUPPLIES = {
+    "B": Case(tuple((name, {}) for name in QUIRKS), PASS, written=True),
+    "D": case("half-open", BLOCKED, "supply-lost"),
+    "G": case("hung", BLOCKED, "supply-lost", seconds=HUNG_S, off_within_s=HUNG_S + OFF_WITHIN_S),
+}
+
+
+@dataclass
+class Batch:
+    """What a batch left behind, by slot."""
+
+    exit_code: int
+    said: str
+    run: RunFolder
+    found: list[events.Event]
+    switched_ns: dict[str, int] = field(default_factory=dict)
+
+    def ended(self, slot: str) -> events.UnitEnded:
+        (ended,) = [event for event in self.found if isinstance(event, events.UnitEnded) and event.slot == slot]
+        return ended
+
+    def written(self, slot: str) -> bool | None:
+        began = [event for event in self.found if isinstance(event, events.WriteBegun) and event.slot == slot]
+        over = [event for event in self.found if isinstance(event, events.WriteEnded) and event.slot == slot]
+        return any(event.verified for event in over) if began else None
+
+    def last_phase(self, slot: str) -> events.PhaseEnded:
+        return [
+            event
+            for event in self.found
+            if isinstance(event, events.PhaseEnded) and event.slot == slot and event.outcome is not None
+        ][-1]
+
+    def commands(self, slot: str) -> list[tuple[str, int | None]]:
+        """(command, address) as they passed the wire."""
+        trace = self.run.unit_dir(self.ended(slot).unit, 1) / "wire.jsonl"
+        rows = [json.loads(line) for line in trace.read_text().splitlines()]
+        return [(row["name"], row.get("address")) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimProcess]:
+    """Fed by DP832s: the supply whose dialect knows of a slow meter."""
+    options = ("--boards", "9", "--speed", "20", "--supply", "rigol-dp832")
+    with SimProcess(tmp_path_factory.mktemp("faults"), *options) as bench:
+        yield bench
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a rig without the extra `report`: drawing its plot costs a unit more than a second."""
+    folder = tmp_path_factory.mktemp("plain")
+    (folder / "matplotlib.py").write_text('raise ModuleNotFoundError("not installed", name="matplotlib")\n')
+    return os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "COLUMNS": "200"}
+
+
+def start(bench: SimProcess, slots: Iterable[str], folder: Path, env: dict[str, str]) -> subprocess.Popen[str]:
+    """`rig convert`, a unit for each slot; the simulated supplies and boards come first, else they answer late."""
+    chosen = [word for slot in slots for word in ("--slot", slot)]
+    words = ["convert", "--no-report", "--bench", str(bench.bench_file), "--units", str(len(chosen) // 2), *chosen]
+    return subprocess.Popen(
+        ["nice", *RIG, *words],
+        cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def over(process: subprocess.Popen[str], bench: SimProcess, slots: Iterable[str], folder: Path) -> Batch:
+    """The batch as it stands at its end; then all is healed, and other boards are put in."""
+    try:
+        said, _ = process.communicate(timeout=120)
+    finally:
+        stop(process)
+    run = latest(folder / "runs")
+    found, torn = read_journal(run.journal)
+    assert torn is None
+    batch = Batch(process.returncode, said, run, found)
+    for slot in slots:
+        status = bench.status(slot)
+        assert not status["on"], f"slot {slot} is on"
+        batch.switched_ns[slot] = status["switched_ns"]
+        bench.hand("heal", slot)
+        bench.hand("supply-heal", slot)
+        bench.hand("change", slot)
+    return batch
+
+
+def converted(bench: SimProcess, slots: Mapping[str, Case], folder: Path, env: dict[str, str]) -> Batch:
+    """One batch, a unit a slot, with the faults of boards and lines there from its start."""
+    for slot, wanted in slots.items():
+        for name, options in wanted.faults:
+            bench.hand("fault", slot, name=name, options=options)
+    return over(start(bench, slots, folder, env), bench, slots, folder)
+
+
+@pytest.fixture(scope="module")
+def boards(bench: SimProcess, plain: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Batch:
+    return converted(bench, BOARDS, tmp_path_factory.mktemp("boards"), plain)
+
+
+@pytest.fixture(scope="module")
+def lines(bench: SimProcess, plain: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Batch:
+    return converted(bench, LINES, tmp_path_factory.mktemp("lines"), plain)
+
+
+@pytest.fixture(scope="module")
+def supplies(
+    bench: SimProcess, lines: Batch, plain: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Batch:
+    """After `lines`: slot B has another board, and its port is plugged in again."""
+    folder = tmp_path_factory.mktemp("supplies")
+    for name, options in SUPPLIES["B"].faults:
+        bench.hand("supply-fault", "B", name=name, options=options)
+    process = start(bench, SUPPLIES, folder, plain)
+    waiting = {slot: wanted for slot, wanted in SUPPLIES.items() if slot != "B"}
+
+    def all_struck() -> bool:
+        assert process.poll() is None, process.communicate()[0]
+        for event in under_way(folder):
+            if isinstance(event, events.PhaseStarted) and event.phase == "backup" and event.slot in waiting:
+                ((name, options),) = waiting.pop(event.slot).faults
+                bench.hand("supply-fault", event.slot, name=name, options=options)
+        return not waiting
+
+    try:
+        wait_until(all_struck, 60, "every unit reading its backup")
+    except BaseException:
+        stop(process)
+        raise
+    return over(process, bench, SUPPLIES, folder)
+
+
+def under_way(folder: Path) -> list[events.Event]:
+    """What is on record of the run that has begun in `folder`, if one has."""
+    journals = list(folder.glob("runs/*/journal.jsonl"))
+    return read_journal(journals[0])[0] if journals else []
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+def check(batch: Batch, slot: str, wanted: Case) -> None:
+    ended, phase = batch.ended(slot), batch.last_phase(slot)
+    found = (ended.outcome, ended.code, batch.written(slot))
+    assert found == (wanted.outcome, wanted.code, wanted.written), ended.sentence
+    assert wanted.says in (ended.sentence or "")
+    assert ended.supply_off_confirmed
+    assert batch.switched_ns[slot] - phase.mono_ns < wanted.off_within_s * 1e9
+
+
+@pytest.mark.parametrize("slot", BOARDS)
+def test_a_bad_board_or_contact(slot: str, boards: Batch) -> None:
+    check(boards, slot, BOARDS[slot])
+
+
+@pytest.mark.parametrize("slot", LINES)
+def test_a_bad_line(slot: str, lines: Batch) -> None:
+    check(lines, slot, LINES[slot])
+
+
+@pytest.mark.parametrize("slot", SUPPLIES)
+def test_a_bad_supply(slot: str, supplies: Batch) -> None:
+    """Slot B besides: the unit after the one whose port was unplugged passes."""
+    check(supplies, slot, SUPPLIES[slot])
+
+
+def test_a_bad_board_outweighs_a_bad_bench(boards: Batch, lines: Batch, supplies: Batch) -> None:
+    assert (boards.exit_code, lines.exit_code, supplies.exit_code) == (1, 1, 3)
+
+
+def test_what_was_repeated_is_on_record(lines: Batch) -> None:
+    """A pass on a line that damages and loses bytes is no clean one: the trace of the wire shows what came again."""
+    reads = [address for name, address in lines.commands("E") if name == "read-4k"]
+    again = len(reads) - len(set(reads)) - 1  # identifying reads one sector that the backup reads too
+    assert again >= 16 + 1  # a flipped byte costs a block of the backup, a lost one a sector
+
+
+@pytest.mark.soak
+def test_a_supply_that_hangs_for_good_is_said_to_be_on(tmp_path: Path) -> None:
+    """Nobody can switch it off: record and terminal say so, and as soon as it listens again it goes off."""
+    with SimProcess(tmp_path, "--speed", "20") as bench:
+        process = start_rig("convert", "--no-report", "--bench", bench.bench_file, cwd=tmp_path)
+        try:
+            wait_until(lambda: bench.status()["on"], 30, "power")
+            bench.hand("supply-fault", name="hung")
+            said, _ = process.communicate(timeout=60)
+            ended = next(event for event in under_way(tmp_path) if isinstance(event, events.UnitEnded))
+            assert (process.returncode, ended.outcome, ended.code) == (3, BLOCKED, "supply-lost")
+            assert not ended.supply_off_confirmed
+            assert "could not be read back off" in said
+            assert bench.status()["on"]
+            healed = time.monotonic()
+            bench.hand("supply-heal")
+            wait_until(lambda: not bench.status()["on"], 5.0, "the guardian switching off")
+            assert time.monotonic() - healed < 5.0
+        finally:
+            stop(process)
