@@ -93,7 +93,6 @@ def load() -> Expectations:
     for entry in table["operation"]:
         commands = {tool: entry.pop(tool) for tool in TOOLS if tool in entry}
         patterns = {tool: entry.pop(f"{tool}_proof", []) for tool in TOOLS}
-        entry.pop("says", None)
         operations.append(Operation(**{"board": {}} | entry, commands=commands, patterns=patterns))
     rules = [
         Expectation(**entry | {name: tuple(entry.get(name, ())) for name in ("says", "never")})

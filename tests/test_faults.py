@@ -4,6 +4,7 @@ called verified that is not, and every output off within two seconds, as the out
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -15,10 +16,12 @@ from typing import Any
 
 import pytest
 
+from rig.bench.bench import read_bench
 from rig.records import events
 from rig.records.events import Outcome
 from rig.records.journal import read_journal
 from rig.records.run import RunFolder, latest
+from rig.supply.client import lease
 from tests.sim_process import RIG, ROOT, SimProcess, start_rig, wait_until
 
 pytest.importorskip("unicorn")
@@ -75,8 +78,8 @@ QUIRKS = ("slow-meter", "split", "one-client", "error-queue-full")
 HUNG_S = 4.0
 SUPPLIES = {
     "B": Case(tuple((name, {}) for name in QUIRKS), PASS, written=True),
-    "D": case("half-open", BLOCKED, "supply-lost"),
-    "G": case("hung", BLOCKED, "supply-lost", seconds=HUNG_S, off_within_s=HUNG_S + OFF_WITHIN_S),
+    "C": case("half-open", BLOCKED, "supply-lost"),
+    "E": case("hung", BLOCKED, "supply-lost", seconds=HUNG_S, off_within_s=HUNG_S + OFF_WITHIN_S),
 }
 
 
@@ -115,9 +118,13 @@ class Batch:
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimProcess]:
-    """Fed by DP832s: the supply whose dialect knows of a slow meter."""
-    options = ("--boards", "9", "--speed", "20", "--supply", "rigol-dp832")
-    with SimProcess(tmp_path_factory.mktemp("faults"), *options) as bench:
+    """Two boards on each of four DP832s, the supply whose dialect knows of a slow meter. Their third outputs are
+    leased all the while, so that the services need not start for every batch anew."""
+    options = ("--boards", "8", "--boards-per-supply", "2", "--speed", "20", "--supply", "rigol-dp832")
+    with SimProcess(tmp_path_factory.mktemp("faults"), *options) as bench, contextlib.ExitStack() as stack:
+        for table in read_bench(bench.bench_file).config.supply.values():
+            leased = lease(table.resource, 3, max_volts=1, dialect=table.dialect, serial=table.serial)
+            stack.enter_context(leased)
         yield bench
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -116,7 +117,9 @@ def test_the_low_range_is_chosen_with_the_output_off(serve):
 
 
 def test_its_meter_is_slow(serve):
-    _, client = serve(TTI, ResistiveLoad(10), slow_meter=True, time_scale=2)
+    server, client = serve(TTI, ResistiveLoad(10), slow_meter=True, time_scale=2)
+    assert client.ask("V1O?") == "0.000V"
+    assert until(lambda: server.instrument._meter_due > time.monotonic()) is True  # it has just looked
     client.write("V1 3.3;I1 1;OP1 1")
     assert client.ask("V1O?") == "0.000V"
     assert until(lambda: client.ask("V1O?") == "3.300V") is True

@@ -50,7 +50,13 @@ class Table:
         self.tap.arm()
         client = RomClient(self.port)
         client.link(3)
+        # a busy machine answers late, and then every link check that was sent meanwhile
+        until(lambda: self.chip.wire.next_event() == float("inf") and self.quiet())
+        self.port.reset_input_buffer()
         return client
+
+    def quiet(self) -> bool:
+        return time.monotonic_ns() - self.tap.commands[-1].reply_end_ns > 20_000_000
 
     def ask(self, frame: bytes, size: int) -> bytes:
         """Send a frame, and return `size` bytes of what comes back."""
@@ -498,3 +504,36 @@ def test_nothing_of_it_stays() -> None:
                 RomClient(port).link(3)
         assert threading.active_count() == threads
         assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+def set_baud(baud: int, delay: int = 20) -> bytes:
+    return Request(0x0F, struct.pack("<IB", baud, delay)).encode()
+
+
+def test_the_chips_answer_is_heard_even_if_the_flasher_changes_its_speed_late(table: Table) -> None:
+    """A busy machine wakes a flasher late from its pause: the chip answers at the new speed all the same."""
+    table.linked()
+    table.port.write(set_baud(921600))
+    assert until(lambda: table.port.in_waiting >= 12)
+    assert table.port.read(12).hex() == "040e0901e0fc0f00100e0014"
+    table.port.baudrate = 921600
+    assert table.ask(READ_CHIP_ID, 15).endswith(bytes.fromhex("1C230700"))
+    assert table.chip.rom.baud == 921600
+
+
+def test_a_flasher_that_does_not_follow_its_own_change_is_spoken_for_at_its_speed(table: Table) -> None:
+    table.linked()
+    table.port.write(set_baud(921600))
+    assert until(lambda: table.tap._port.baudrate == 921600)
+    table.port.write(READ_CHIP_ID)
+    assert until(lambda: table.tap._port.baudrate == 115200)
+    assert table.tap.commands[-1].name == "read-reg"
+
+
+def test_arming_takes_a_speed_back_that_nobody_followed(table: Table) -> None:
+    table.linked()
+    table.port.write(set_baud(921600))
+    assert until(lambda: table.tap._port.baudrate == 921600)
+    table.chip.switch(False)
+    table.linked()
+    assert table.tap._port.baudrate == 115200

@@ -102,6 +102,7 @@ class Tap:
         self._held = False
         self._closing = False
         self._watch_baud = 0.0
+        self._speed_due: tuple[float, int] | None = None  # (when, baud) the board's port changes on its own
         self._last_byte = 0.0
         self._to_host = bytearray()
         self._linkers: list[threading.Thread] = []
@@ -152,6 +153,8 @@ class Tap:
             self._scanner.reset()
             self._break(True)
             self._drop_input()
+            self._speed_due = None
+            self._as_flasher()
             self._armed, self._held = True, False
             self._armed_in = self._course if course is None else course
             return True
@@ -223,6 +226,7 @@ class Tap:
                     if self._master in ready:
                         self._from_host()
                     self._follow_baud()
+                    self._be_ahead()
                     if board in ready:
                         self._from_board()
                     self._push()
@@ -241,6 +245,9 @@ class Tap:
             return
         if time.monotonic() - self._last_byte > _GAP_S:
             self._scanner.reset()
+        if self._port.baudrate != self._baud:  # it asks for something: by now it has changed its speed or will not
+            self._follow_baud()
+            self._as_flasher()
         armed = self._armed
         passed = self._scanner.feed(data)
         if self._armed or self._held:
@@ -308,7 +315,10 @@ class Tap:
         if self.commands:
             self.commands[-1].sent_ns = time.monotonic_ns()
         if not header.long and header.code == Short.SET_BAUD:
-            self._watch_baud = time.monotonic() + _BAUD_WATCH_S
+            now = time.monotonic()
+            baud, delay = struct.unpack("<IB", header.head)
+            self._watch_baud = now + _BAUD_WATCH_S
+            self._speed_due = (now + delay / 2000, baud)
 
     def _link_seen(self) -> None:
         """Power for the board, in a thread of its own: a slow supply must not hold up the link checks."""
@@ -353,6 +363,22 @@ class Tap:
         if not baud or baud == self._baud:
             return
         self._baud = baud
+        self._set_speed(baud)
+
+    def _be_ahead(self) -> None:
+        """Half-way through a SetBaud's delay the board's port changes, even if the flasher, on a busy machine, is
+        late: the chip's answer comes at the new speed to the moment."""
+        if self._speed_due is not None and time.monotonic() >= self._speed_due[0]:
+            baud, self._speed_due = self._speed_due[1], None
+            self._set_speed(baud)
+
+    def _as_flasher(self) -> None:
+        """Back to the flasher's own speed, where the port went ahead and it did not follow."""
+        if self._port.baudrate != self._baud:
+            with contextlib.suppress(ValueError, *_LOST):
+                self._port.baudrate = self._baud
+
+    def _set_speed(self, baud: int) -> None:
         self._drain()
         # a speed the adaptor cannot do: the chip's answer will not be heard, and the flasher falls back
         with contextlib.suppress(ValueError):

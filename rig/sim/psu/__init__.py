@@ -1,4 +1,4 @@
-"""Simulated bench supplies: SCPI over a socket, as a Keysight E36312A or a Rigol DP832 speaks it."""
+"""Simulated bench supplies on a raw socket, each as its maker's firmware speaks: `PERSONALITIES`."""
 
 from rig.sim.psu.output import Rail, ResistiveLoad
 from rig.sim.psu.server import PERSONALITIES, PsuServer

@@ -1,4 +1,4 @@
-"""What both supplies share: carrying out a line, the common commands, protections and playback over time.
+"""What all supplies share: carrying out a line, the common commands, protections and playback over time.
 
 One lock guards the state: a line's units, the clock (:meth:`Instrument.tick`) and a test's look take turns.
 """

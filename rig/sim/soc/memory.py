@@ -6,7 +6,6 @@ Sizes: BK7231N data sheet (256 KB of RAM = 192 KB SRAM + 64 KB next to the core)
 from __future__ import annotations
 
 import ctypes
-import struct
 
 RAM_BASE, RAM_SIZE = 0x003F0000, 0x40000  # 64 KB data and instruction TCM, then SRAM from 0x400000
 
@@ -21,8 +20,6 @@ _OTHERS = (
     (0xFFFFF000, 0x1000),
 )
 
-_WORD = struct.Struct("<I")
-
 
 class Memory:
     """One buffer at `base`."""
@@ -31,12 +28,11 @@ class Memory:
         self.base = base
         self.size = size
         self.buffer = buffer if buffer is not None else (ctypes.c_uint8 * size)()
-        self._view = memoryview(self.buffer).cast("B")
+        self._words = memoryview(self.buffer).cast("B").cast("I")
 
     def word(self, address: int) -> int:
         """The aligned word at `address`, which lies inside."""
-        value: int = _WORD.unpack_from(self._view, address - self.base)[0]
-        return value
+        return self._words[(address - self.base) >> 2]
 
     def holds(self, address: int) -> bool:
         return self.base <= address <= self.base + self.size - 4

@@ -40,13 +40,13 @@ class Timers(Registers):
         """Set the flags of the periods that have ended."""
         if now < self.due:
             return
-        for index, due in enumerate(self._dues):
-            if due <= now:
-                period = self._period_ns(index)
-                self._dues[index] = due + period * ((now - due) // period + 1)
-                self._starts[index] = self._dues[index] - period
-                self.words[self._control(index) >> 2] |= 1 << (_FLAG_SHIFT + index % 3)
-        self.due = min(self._dues)
+        while self.due <= now:
+            index = self._dues.index(self.due)
+            period = self._period_ns(index)
+            self._dues[index] = self.due + period * ((now - self.due) // period + 1)
+            self._starts[index] = self._dues[index] - period
+            self.words[self._control(index) >> 2] |= 1 << (_FLAG_SHIFT + index % 3)
+            self.due = min(self._dues)
         self._request()
 
     def write(self, offset: int, value: int) -> None:
@@ -69,7 +69,10 @@ class Timers(Registers):
     def _write_control(self, group: int, value: int) -> None:
         old = self.words[(group + _CONTROL) >> 2]
         flags = old & _FLAGS & ~value  # write one to clear
-        self.words[(group + _CONTROL) >> 2] = value & (_ENABLE | _DIVIDE) | flags
+        new = value & (_ENABLE | _DIVIDE) | flags
+        if new == old:  # as every tick's handler does to the group it was not called for
+            return
+        self.words[(group + _CONTROL) >> 2] = new
         changed = (old ^ value) & (_ENABLE | _DIVIDE)
         if changed:
             for bit in range(3):
