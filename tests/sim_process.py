@@ -35,8 +35,12 @@ class SimProcess:
             stderr=subprocess.STDOUT,
             cwd=ROOT,
         )
-        wait_until(lambda: self.bench_file.exists() or self.process.poll() is not None, 20, "the simulated bench")
-        assert self.process.poll() is None, self.log()
+        try:
+            wait_until(lambda: self.bench_file.exists() or self.process.poll() is not None, 30, "the simulated bench")
+            assert self.process.poll() is None, self.log()
+        except BaseException:
+            self.stop()
+            raise
         slot = next(iter(read_bench(self.bench_file).slots.values()))
         self.control = Path(slot.table.flash_port).parent / "control"
 

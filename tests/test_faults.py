@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -32,12 +32,12 @@ BACKED_UP = 2_117_000  # bytes on the flash line until the backup is read: 512 s
 @dataclass(frozen=True)
 class Case:
     """What is asked for in a slot, and where its unit has to end. `written`: None if writing never began, else
-    whether it was verified."""
+    whether it was verified; "any" where that depends on how soon the fault is noticed."""
 
     faults: tuple[tuple[str, Mapping[str, Any]], ...]
     outcome: Outcome
     code: str | None = None
-    written: bool | None = None
+    written: bool | Literal["any"] | None = None
     says: str = ""
     off_within_s: float = OFF_WITHIN_S  # from what ended the unit
 
@@ -58,19 +58,18 @@ BOARDS = {
     "D": case("open-pin", FAIL, "no-link", pin="rx1"),
     "E": case("rx1-driver", FAIL, "no-link", kind="touch"),
     "F": case("rx1-driver", FAIL, "no-link", kind="tuyamcu", wins=0.3),
-    "G": case("tx2-open", FAIL, "log-silent", written=True),
-    "H": case("open-pin", BLOCKED, "no-current", pin="gnd", after=BACKED_UP + 20_000, written=False),
 }
 
 LINES = {
-    "A": Case((("late", {"ms": 5}), ("doubled", {"of": "link"})), PASS, written=True),
+    "A": Case((("late", {"ms": 3}), ("doubled", {"of": "all"})), PASS, written=True),
     "B": case("unplug", BLOCKED, "port-lost", after=BACKED_UP + 20_000, written=False, says="flash port"),
     "C": case("late", BLOCKED, "link-lost", ms=8000, after=100_000),
     "D": case("unplug", BLOCKED, "port-lost", port="log", after=100, written=True, says="log port"),
     # by their seeds one byte of the backup is flipped, and two are lost
     "E": Case((("flip", RARELY), ("lose", RARELY)), PASS, written=True),
     "F": case("flip", FAIL, "backup-mismatch", rate=5e-5, after=10_000),
-    "G": case("lose", BLOCKED, "link-lost", rate=2e-3, after=10_000),
+    "G": case("tx2-open", FAIL, "log-silent", written=True),
+    "H": case("open-pin", BLOCKED, "no-current", pin="gnd", after=BACKED_UP + 20_000, written=False),
 }
 
 # In place before the run in slot B, whose port comes back after the batch above; in the middle of the backup else.
@@ -78,8 +77,8 @@ QUIRKS = ("slow-meter", "split", "one-client", "error-queue-full")
 HUNG_S = 4.0
 SUPPLIES = {
     "B": Case(tuple((name, {}) for name in QUIRKS), PASS, written=True),
-    "C": case("half-open", BLOCKED, "supply-lost"),
-    "E": case("hung", BLOCKED, "supply-lost", seconds=HUNG_S, off_within_s=HUNG_S + OFF_WITHIN_S),
+    "C": case("half-open", BLOCKED, "supply-lost", written="any"),
+    "E": case("hung", BLOCKED, "supply-lost", seconds=HUNG_S, written="any", off_within_s=HUNG_S + OFF_WITHIN_S),
 }
 
 
@@ -101,6 +100,10 @@ class Batch:
         began = [event for event in self.found if isinstance(event, events.WriteBegun) and event.slot == slot]
         over = [event for event in self.found if isinstance(event, events.WriteEnded) and event.slot == slot]
         return any(event.verified for event in over) if began else None
+
+    def passed(self, slot: str, phase: str) -> bool:
+        over = [event for event in self.found if isinstance(event, events.PhaseEnded) and event.slot == slot]
+        return any(event.phase == phase and event.outcome is Outcome.PASS for event in over)
 
     def last_phase(self, slot: str) -> events.PhaseEnded:
         return [
@@ -225,20 +228,22 @@ def stop(process: subprocess.Popen[str]) -> None:
 
 def check(batch: Batch, slot: str, wanted: Case) -> None:
     ended, phase = batch.ended(slot), batch.last_phase(slot)
-    found = (ended.outcome, ended.code, batch.written(slot))
-    assert found == (wanted.outcome, wanted.code, wanted.written), ended.sentence
+    assert (ended.outcome, ended.code) == (wanted.outcome, wanted.code), ended.sentence
+    written = batch.written(slot)
+    assert wanted.written in (written, "any")
+    assert (written is True) == batch.passed(slot, "flash")
     assert wanted.says in (ended.sentence or "")
     assert ended.supply_off_confirmed
     assert batch.switched_ns[slot] - phase.mono_ns < wanted.off_within_s * 1e9
 
 
 @pytest.mark.parametrize("slot", BOARDS)
-def test_a_bad_board_or_contact(slot: str, boards: Batch) -> None:
+def test_a_board_that_cannot_be_linked(slot: str, boards: Batch) -> None:
     check(boards, slot, BOARDS[slot])
 
 
 @pytest.mark.parametrize("slot", LINES)
-def test_a_bad_line(slot: str, lines: Batch) -> None:
+def test_a_line_that_fails_on_the_way(slot: str, lines: Batch) -> None:
     check(lines, slot, LINES[slot])
 
 

@@ -111,6 +111,7 @@ def test_a_plans_contents_are_the_files_bytes_at_their_places() -> None:
     plan = plan_write(dump(), "dump.bin")
     assert plan.ranges == [(0, 0x1D0000), (0x1D1000, 0x1C000)]
     assert plan.contents(dump()) == [(0, dump()[:0x1D0000]), (0x1D1000, dump()[0x1D1000:0x1ED000])]
+    assert plan.untouched(dump()) == [(0x1D0000, dump()[0x1D0000:0x1D1000]), (0x1ED000, dump()[0x1ED000:])]
     moved = plan_write(demo(), "demo.bin", start=0x11000)
     assert moved.contents(demo()) == [(0x11000, demo()[0x11000:])]
     app = demo()[0x11000:]

@@ -215,12 +215,12 @@ def test_the_trace_tells_every_command_and_its_times(tmp_path: Path) -> None:
         table.tap.save_trace(tmp_path / "wire.jsonl")
     commands = [json.loads(line) for line in (tmp_path / "wire.jsonl").read_text().splitlines()]
     assert [command["name"] for command in commands] == [
-        "link-check", "set-baud", "read-4k", "check-crc", "write-reg"
+        "link-check", "set-baud", "read-4k", "link-check", "check-crc", "write-reg"
     ]  # fmt: skip
-    for command in commands[:4]:
+    for command in commands[:5]:
         assert command["begun_ns"] <= command["sent_ns"] < command["reply_ns"] <= command["reply_end_ns"]
         assert "refused" not in command
-    assert commands[4]["refused"]
+    assert commands[5]["refused"]
     baud, read, crc = commands[1:4]
     assert (read["address"], read["size"], read["reply_size"]) == (0x5000, 12, 4111)
     wire = 4111 * 10 / 921600

@@ -23,7 +23,7 @@ _CRC_BYTES_PER_S = 400_000  # slower than any chip seen (438.6 kB/s measured), s
 _REPLY_S = 1.0  # what every tool allows for a reply
 _ERASE_S = {0x1000: 2.0, 0x8000: 3.0, 0x10000: 4.0}  # several times data-sheet maxima of 16 Mbit parts
 _RETRIES = 3
-_GARBLED = (4, 5)  # wrong length, payload short: the frame suffered on its way, or the host was held up within it
+GARBLED = (4, 5)  # wrong length, payload short: the frame suffered on its way, or the host was held up within it
 _ERASE_CODES = {size: code for code, size in ERASE_SIZES.items()}
 
 
@@ -207,6 +207,8 @@ class RomClient:
                 self._drain()
             refused = None
             self._parser.clear()
+            if not request.long and request.code == Short.CHECK_CRC:
+                self._fence()
             self.port.write(frame)
             reply = self._wait(
                 lambda r: r.long == request.long and r.code == request.code and (bool(r.status) or fits(r)), timeout_s
@@ -216,11 +218,16 @@ class RomClient:
             if not reply.status:
                 return reply
             refused = Refused(request, reply.status)
-            if reply.status not in _GARBLED:
+            if reply.status not in GARBLED:
                 raise refused
         if refused is not None:
             raise refused
         raise NoReply(f"no reply to {request.name} in {1 + _RETRIES} tries")
+
+    def _fence(self) -> None:
+        """Until what the chip still had to say is over: it answers in order, and a CRC does not say of what it is."""
+        self.port.write(Request(Short.LINK_CHECK).encode())
+        self._wait(lambda r: not r.long and r.code == 1 and r.payload == b"\x00", _REPLY_S)
 
     def _note(self, request: Request, reason: str) -> None:
         address = None

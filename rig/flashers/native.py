@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import serial
 
-from rig.chip.client import LINK_BAUD, NoReply, Refused, RomClient, crc32
+from rig.chip.client import GARBLED, LINK_BAUD, NoReply, Refused, RomClient, crc32
 from rig.chip.frames import SECTOR, Long
 from rig.chip.ids import FLASH_PARTS, PROTECT_MASK, SCTRL_CHIP_ID, chip_name
 from rig.errors import Aborted, BenchBlocked, Coded, UnitFailed
@@ -268,6 +268,8 @@ class _Judged:
         self._link.check()
         if isinstance(problem, NoReply):
             raise BenchBlocked("link-lost", f"the board stopped answering: {problem}") from None
+        if isinstance(problem, Refused) and problem.status in GARBLED:
+            raise BenchBlocked("link-lost", f"bytes are lost on the way to the board: {problem}") from None
         if isinstance(problem, Refused):
             reading = problem.request.code in _READS
             raise UnitFailed("unreadable" if reading else "flasher-failed", str(problem)) from None

@@ -53,6 +53,16 @@ class Plan:
             for piece in self.pieces
         ]
 
+    def untouched(self, board: bytes) -> list[tuple[int, bytes]]:
+        """(flash offset, content) of what the plan leaves alone of a board that held `board`, in whole sectors."""
+        kept, at, sector = [], 0, flashmap.SECTOR
+        for start, length in sorted(self.ranges):
+            first = start // sector * sector
+            if at < first:
+                kept.append((at, board[at:first]))
+            at = max(at, -(-(start + length) // sector) * sector)
+        return [*kept, (at, board[at:])] if at < len(board) else kept
+
 
 def plan_write(
     data: bytes,

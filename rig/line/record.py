@@ -72,6 +72,7 @@ class UnitRecord:
     verdict: Verdict = field(default_factory=Verdict)
     measured: list[events.Measured] = field(default_factory=list)
     backup: Backup | None = None
+    held: bytes | None = None  # all of the flash as this attempt found it
     complete: bool = False  # the last step was reached and passed
     half_written: bool = False  # writing began and was not verified
     _began: float = field(default_factory=time.monotonic)
