@@ -264,6 +264,7 @@ class Soc:
             if fault:
                 self._note(fault)
             else:
+                self._faults.clear()
                 self._waiting = self._is_waiting()
 
     def _execute(self, due: int, until: int) -> None:
