@@ -50,7 +50,8 @@ _TABLE = [
     Code("erase-failed", "board", "An erase was accepted but the flash is not blank.",
          "Check the supply under load; the flash may be worn or protected."),
     Code("verify-failed", "board", "What is in flash differs from what was to be there.",
-         "Run the unit again; if it repeats at the same offset the flash is bad."),
+         "Run the unit again; if it repeats at the same offset the flash is bad. If it agreed until the power-cycle, "
+         "the rail sagged while it was written, or the flash is worn."),
     Code("log-silent", "board", "Nothing came out of the log port after power-on.",
          "Check the TX2 wire first, then the bootloader: convert it with a full image (QIO), which goes to 0x0."),
     Code("bootloader-only", "board", "The bootloader spoke and the application never did.",

@@ -530,6 +530,15 @@ def test_a_flasher_that_does_not_follow_its_own_change_is_spoken_for_at_its_spee
     assert table.tap.commands[-1].name == "read-reg"
 
 
+@pytest.mark.parametrize("baud", [0, 0xC0000000])
+def test_a_speed_that_no_chip_has_is_passed_on_and_not_followed(table: Table, baud: int) -> None:
+    table.linked()
+    table.port.write(set_baud(baud, 0))
+    assert until(lambda: bytes(table.chip.heard).endswith(set_baud(baud, 0)))
+    assert table.tap._port.baudrate == 115200
+    table.tap.check()
+
+
 def test_arming_takes_a_speed_back_that_nobody_followed(table: Table) -> None:
     table.linked()
     table.port.write(set_baud(921600))

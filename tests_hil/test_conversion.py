@@ -130,10 +130,12 @@ def test_the_image_is_written(
     flasher: Flasher,
     image: Image,
     guard: Guard,
+    power: BoardPower,
     record: UnitRecord,
     progress: Progress,
 ) -> None:
-    """Whatever the flasher says of itself, the chip's own CRC decides."""
+    """Whatever the flasher says of itself, the chip's own CRC decides, and only if the rail stood: what is written in
+    a sag may read right today."""
     with record.writing(image.sha256, image.ranges) as verified:
         if flasher is not rom:
             rom.close()
@@ -146,6 +148,8 @@ def test_the_image_is_written(
         record.measure("verify_time", check.seconds, "s")
         if not check.ok:
             raise UnitFailed("verify-failed", f"{check.said} ({flasher.name} said: {result.said})")
+        if sag := weak_supply(power):
+            raise sag
         verified()
     guard.forbid_writes()
 

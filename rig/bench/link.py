@@ -47,6 +47,8 @@ class SlotLink:
             if not self._power.on_ns:
                 return False
             course = self._tap.hold()
+            if not self._power.on_ns:
+                return False  # somebody switched it off just now, and for good
             self.off_volts = self._power.off_and_discharged()
             return self._tap.arm(course)
 

@@ -36,6 +36,7 @@ from rig.uart.port import open_port
 _TCGETS2 = 0x802C542A
 _TERMIOS2 = struct.Struct("4IB19s2I")
 _IDLE_S = 0.05
+_SLOWEST, _FASTEST = 9600, 3_250_000  # baud; what else a frame may ask for is no speed of this chip
 _BAUD_WATCH_S = 0.3  # how long after a SetBaud the flasher's own change of speed is looked for
 _GAP_S = 0.25  # a frame whose rest does not come in this time is over
 _LOST: tuple[type[Exception], ...] = (OSError, termios.error)  # what a port that vanished raises
@@ -102,6 +103,7 @@ class Tap:
         self._held = False
         self._closing = False
         self._watch_baud = 0.0
+        self._current: Command | None = None  # what late bytes belong to: not a pulse of the reset lines
         self._speed_due: tuple[float, int] | None = None  # (when, baud) the board's port changes on its own
         self._last_byte = 0.0
         self._to_host = bytearray()
@@ -267,8 +269,8 @@ class Tap:
                 raise serial.SerialException("end of file")
             return  # arm() dropped what select had seen
         now = time.monotonic_ns()
-        if self.commands:
-            last = self.commands[-1]
+        if self._current is not None:
+            last = self._current
             last.reply_ns = last.reply_ns or now
             last.reply_end_ns = now
             last.reply_size += len(data)
@@ -306,19 +308,21 @@ class Tap:
 
     def _record(self, command: Command) -> None:
         """Link checks come by the hundred: only the last of a row is kept."""
+        self._current = command
         if command.name == "link-check" and self.commands and self.commands[-1].name == "link-check":
             self.commands[-1] = command
         else:
             self.commands.append(command)
 
     def _end(self, header: Header) -> None:
-        if self.commands:
-            self.commands[-1].sent_ns = time.monotonic_ns()
+        if self._current is not None:
+            self._current.sent_ns = time.monotonic_ns()
         if not header.long and header.code == Short.SET_BAUD:
             now = time.monotonic()
             baud, delay = struct.unpack("<IB", header.head)
             self._watch_baud = now + _BAUD_WATCH_S
-            self._speed_due = (now + delay / 2000, baud)
+            if _SLOWEST <= baud <= _FASTEST:
+                self._speed_due = (now + delay / 2000, baud)
 
     def _link_seen(self) -> None:
         """Power for the board, in a thread of its own: a slow supply must not hold up the link checks."""
@@ -375,13 +379,13 @@ class Tap:
     def _as_flasher(self) -> None:
         """Back to the flasher's own speed, where the port went ahead and it did not follow."""
         if self._port.baudrate != self._baud:
-            with contextlib.suppress(ValueError, *_LOST):
+            with contextlib.suppress(ValueError, OverflowError, *_LOST):
                 self._port.baudrate = self._baud
 
     def _set_speed(self, baud: int) -> None:
         self._drain()
         # a speed the adaptor cannot do: the chip's answer will not be heard, and the flasher falls back
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, OverflowError):
             self._port.baudrate = baud
 
     def _drain(self) -> None:

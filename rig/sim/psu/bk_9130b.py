@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-from rig.sim.psu.output import OutputSpec, Rail, Span
+from rig.sim.psu.output import OutputSpec, Quantity, Rail, Span
 from rig.sim.psu.parser import Call, Command, QueryHandler, SetHandler, Unit, action, answer
-from rig.sim.psu.selected import Level, SelectedInstrument
+from rig.sim.psu.selected import SelectedInstrument
 from rig.sim.psu.status import TEXTS, ScpiError
 
 _NO_DELAY = Span(0.0, 0.0, 0.0, 1.0)
@@ -48,7 +48,7 @@ class Bk9130B(SelectedInstrument):
         self.remote = False
         super().__init__(rails, serial=serial, time_scale=time_scale, slow_meter=slow_meter)
 
-    def shown(self, value: float, name: Level = "volts") -> str:
+    def shown(self, value: float, name: Quantity = "volts") -> str:
         return f"{value:.3f}"
 
     def _run(self, unit: Unit, header: str) -> str | None:
@@ -75,7 +75,7 @@ class Bk9130B(SelectedInstrument):
         """The output returns to what it was. Source: sister."""
         self.current.clear("ovp", restore=True)
 
-    def _three(self, name: Level) -> SetHandler:
+    def _three(self, name: Quantity) -> SetHandler:
         """`APP:VOLT 3.3,5,0`: all outputs at once, or none."""
 
         def store(call: Call) -> None:

@@ -1,23 +1,15 @@
 """Commands that end in a channel list, as on Keysight's supplies: `VOLT 3.3,(@1,2)`, `OUTP? (@1:3)`.
 
-Without a list the selected output is meant. A query answers one value an output, in the list's order. Values are
-checked for every listed output before one of them is changed.
+Without a list the selected output is meant. A query answers one value an output, in the list's order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, Literal
+from collections.abc import Callable
 
-from rig.sim.psu.instrument import Instrument
-from rig.sim.psu.output import Output, Span
-from rig.sim.psu.parser import AMPS, SECONDS, VOLTS, Call, QueryHandler, SetHandler, word_forms
-from rig.sim.psu.status import ScpiError
-
-Level = Literal["volts", "amps", "ovp", "ocp_delay"]
-Pair = tuple[SetHandler, QueryHandler]
-SUFFIXES: Mapping[Level, Mapping[str, float]] = {"volts": VOLTS, "amps": AMPS, "ovp": VOLTS, "ocp_delay": SECONDS}
-_LIMIT_WORDS = ("MINimum", "MAXimum", "DEFault")
+from rig.sim.psu.levels import LevelInstrument, Pair
+from rig.sim.psu.output import Output, Quantity
+from rig.sim.psu.parser import Call, QueryHandler, SetHandler, word_forms
 
 
 def nr3(value: float) -> str:
@@ -25,64 +17,19 @@ def nr3(value: float) -> str:
     return f"{value:+.8E}"
 
 
-def span_of(output: Output, name: Level) -> Span:
-    """The range of a quantity of `output`."""
-    spec = output.spec
-    span = {"volts": spec.volts, "amps": spec.amps, "ovp": spec.ovp, "ocp_delay": spec.ocp_delay}[name]
-    if span is None:
-        raise ScpiError(-221)
-    return span
-
-
-class ChannelListInstrument(Instrument):
+class ChannelListInstrument(LevelInstrument):
     """Builds the handlers of a command tree whose commands take channel lists."""
 
-    names: ClassVar[Sequence[Sequence[str]]]  # the words that select each output, in capitals
+    def shown(self, value: float, name: Quantity = "volts") -> str:
+        return nr3(value)
+
+    def meant(self, call: Call) -> list[Output]:
+        return self.listed(call)
 
     def listed(self, call: Call) -> list[Output]:
         """The outputs of the trailing channel list, else the selected one."""
         channels = call.params.channel_list(len(self.outputs)) or [self.selected]
         return [self.outputs[number - 1] for number in channels]
-
-    def named(self, call: Call) -> Output | None:
-        """The output named by a leading word, if there is one."""
-        word = call.params.peek_word(*(name for names in self.names for name in names))
-        found = [output for output, names in zip(self.outputs, self.names, strict=True) if word in names]
-        return found[0] if found else None
-
-    def values(self, call: Call, name: Level, outputs: Sequence[Output]) -> list[float]:
-        """The next parameter as this quantity of each output (MIN, MAX and DEF differ between them)."""
-        word = call.params.peek_word(*_LIMIT_WORDS)
-        value = 0.0 if word else call.params.number(SUFFIXES[name], {})
-        spans = [span_of(output, name) for output in outputs]
-        return [span.take(span.words[word] if word else value) for span in spans]
-
-    def setting(self, output: Output, name: Level) -> float:
-        """What a query of this quantity answers."""
-        return float(getattr(output, name))
-
-    def level(self, name: Level) -> Pair:
-        """Set and query a quantity; the query also answers MIN, MAX and DEF."""
-
-        def store(call: Call) -> None:
-            outputs = self.listed(call)
-            values = self.values(call, name, outputs)
-            call.params.end()
-            for output, value in zip(outputs, values, strict=True):
-                if name == "volts":
-                    output.program(volts=value)
-                elif name == "amps":
-                    output.program(amps=value)
-                else:
-                    setattr(output, name, value)
-
-        def show(call: Call) -> str:
-            outputs = self.listed(call)
-            word = call.params.peek_word(*_LIMIT_WORDS)
-            call.params.end()
-            return ",".join(nr3(span_of(o, name).words[word] if word else self.setting(o, name)) for o in outputs)
-
-        return store, show
 
     def each(self, text: Callable[[Output], str]) -> QueryHandler:
         """A query that answers `text` of each listed output."""

@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from rig.sim.psu.channel_lists import ChannelListInstrument, Pair, nr3
+from rig.sim.psu.channel_lists import ChannelListInstrument, nr3
+from rig.sim.psu.levels import Pair
 from rig.sim.psu.output import Output, OutputSpec, Rail, Span
 from rig.sim.psu.parser import Call, Command, QueryHandler, SetHandler, action, answer, integer, word_forms
-from rig.sim.psu.status import ScpiError
 from rig.sim.psu.transient import Transients
 
 _GRID = 0.0001  # volts and amps; guess (a 16-bit converter over 6 V)
@@ -107,11 +107,8 @@ class KeysightE36312A(ChannelListInstrument):
 
     def _condition(self, call: Call) -> str:
         """0 off, 1 CC, 2 CV, plus 256 while a LIST waits for its trigger. Fault bits are not known, so not set."""
-        number = 1 if call.suffixes[0] is None else call.suffixes[0]
-        if not 1 <= number <= len(self.outputs):
-            raise ScpiError(-114)
+        output = self.numbered(call)
         call.params.end()
-        output = self.outputs[number - 1]
         waiting = _WAITING_FOR_LIST if self._transients.waiting_for_list(output) else 0
         return str({"cc": 1, "cv": 2}.get(output.sense()[2], 0) | waiting)
 

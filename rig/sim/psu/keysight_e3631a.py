@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rig.sim.psu.output import Output, OutputSpec, Rail, Span
+from rig.sim.psu.output import Output, OutputSpec, Quantity, Rail, Span
 from rig.sim.psu.parser import PLAIN, SECONDS, Call, Command, SetHandler, Unit, action, answer
-from rig.sim.psu.selected import Level, SelectedInstrument
+from rig.sim.psu.selected import SelectedInstrument
 from rig.sim.psu.status import ScpiError
 
 _NO_DELAY = Span(0.0, 0.0, 0.0, 1.0)
@@ -61,7 +61,7 @@ class KeysightE3631A(SelectedInstrument):
         self._triggered: dict[tuple[int, str], float] = {}
         self._source, self._delay, self._armed, self._tracking = "BUS", 0.0, False, False
 
-    def shown(self, value: float, name: Level = "volts") -> str:
+    def shown(self, value: float, name: Quantity = "volts") -> str:
         return f"{value:+.8E}"
 
     def _run(self, unit: Unit, header: str) -> str | None:
@@ -97,14 +97,6 @@ class KeysightE3631A(SelectedInstrument):
         output = self.named(call) or self.current
         call.params.end()
         return f'"{output.volts:.6f},{output.amps:.6f}"'
-
-    def _condition(self, call: Call) -> str:
-        """0 off, 1 CC, 2 CV. Source: guide, questionable instrument summary; 3, a fault, does not happen here."""
-        number = 1 if call.suffixes[0] is None else call.suffixes[0]
-        if not 1 <= number <= len(self.outputs):
-            raise ScpiError(-114)
-        call.params.end()
-        return str({"cc": 1, "cv": 2}.get(self.outputs[number - 1].sense()[2], 0))
 
     def _track(self, on: bool) -> None:
         """N25V takes P25V's volts once, here; that it follows each later setting is not simulated."""
@@ -183,7 +175,7 @@ class KeysightE3631A(SelectedInstrument):
             Command("OUTPut:TRACk[:STATe]", *self.switch(self._track, lambda: self._tracking)),
             Command("MEASure[:SCALar][:VOLTage][:DC]", query=self.measured(0)),
             Command("MEASure[:SCALar]:CURRent[:DC]", query=self.measured(1)),
-            Command("STATus:QUEStionable:INSTrument:ISUMmary#:CONDition", query=self._condition),
+            Command("STATus:QUEStionable:INSTrument:ISUMmary#:CONDition", query=self.regulation),
             Command("TRIGger[:SEQuence]:SOURce", self._set_source, answer(lambda: self._source)),
             Command("TRIGger[:SEQuence]:DELay", self._set_delay, answer(lambda: self.shown(self._delay))),
             Command("INITiate[:IMMediate]", action(self._initiate)),

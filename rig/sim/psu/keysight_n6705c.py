@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar, Literal
 
-from rig.sim.psu.channel_lists import ChannelListInstrument, Level, Pair, nr3
-from rig.sim.psu.output import Output, OutputSpec, Rail, Span
+from rig.sim.psu.channel_lists import ChannelListInstrument, nr3
+from rig.sim.psu.output import Output, OutputSpec, Quantity, Rail, Span
 from rig.sim.psu.parser import Call, Command, Params, QueryHandler, SetHandler, answer, units
 from rig.sim.psu.status import TEXTS, ScpiError
 from rig.sim.psu.transient import Transients
@@ -103,7 +103,7 @@ class KeysightN6705C(ChannelListInstrument):
             self._before = {output.number: {"volts": output.volts, "amps": output.amps} for output in self.outputs}
         return super().execute(message, pause)
 
-    def setting(self, output: Output, name: Level) -> float:
+    def setting(self, output: Output, name: Quantity) -> float:
         return self._before.get(output.number, {}).get(name, float(getattr(output, name)))
 
     # Handlers

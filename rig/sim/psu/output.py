@@ -10,11 +10,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Protocol
+from typing import Literal, Protocol
 
 from rig.sim.psu.status import ScpiError
 
 log = logging.getLogger(__name__)
+
+
+Quantity = Literal["volts", "amps", "ovp", "ocp", "ocp_delay"]  # what a command may set
 
 
 class Rail(Protocol):
@@ -83,6 +86,14 @@ class OutputSpec:
     ocp_delay: Span
     ovp_on_at_reset: bool
 
+    def span(self, name: Quantity) -> Span:
+        """The range of a quantity. Raises -221 for a protection that this output does not have."""
+        spans = {"volts": self.volts, "amps": self.amps, "ovp": self.ovp, "ocp": self.ocp}
+        span = spans.get(name, self.ocp_delay)
+        if span is None:
+            raise ScpiError(-221)
+        return span
+
 
 Reading = tuple[float, float, str]
 
@@ -139,6 +150,15 @@ class Output:
         self.volts, self.amps = new_volts, new_amps
         if not self.playback:
             self._push()
+
+    def put(self, name: Quantity, value: float) -> None:
+        """A new set-point (as :meth:`program`), protection level or delay; the latter two as they are."""
+        if name == "volts":
+            self.program(volts=value)
+        elif name == "amps":
+            self.program(amps=value)
+        else:
+            setattr(self, name, value)
 
     def switch(self, on: bool) -> None:
         """Output on or off. On while a protection is latched raises -221 and stays off (guess)."""

@@ -11,21 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
-from rig.sim.psu.instrument import Instrument
-from rig.sim.psu.output import Output, OutputSpec, Rail, Span
-from rig.sim.psu.parser import (
-    AMPS,
-    PLAIN,
-    SECONDS,
-    VOLTS,
-    Call,
-    Command,
-    Params,
-    QueryHandler,
-    SetHandler,
-    action,
-    answer,
-)
+from rig.sim.psu.levels import LevelInstrument
+from rig.sim.psu.output import Output, OutputSpec, Quantity, Rail, Span
+from rig.sim.psu.parser import PLAIN, SECONDS, Call, Command, QueryHandler, SetHandler, action, answer
 from rig.sim.psu.status import TEXTS, ScpiError
 
 # 1 mV and 1 mA: a DP832 with the high-resolution option; without it 10 mV. Source: recalled
@@ -40,8 +28,6 @@ def _channel(rating: str, high: float, ovp: float) -> OutputSpec:
     return OutputSpec(rating, Span(0.0, high, 0.0, _GRID), _AMPS, Span(0.01, ovp, ovp, _GRID), _OCP, _NO_DELAY, False)
 
 
-Quantity = Literal["volts", "amps", "ovp", "ocp"]
-_SUFFIXES: Mapping[Quantity, Mapping[str, float]] = {"volts": VOLTS, "amps": AMPS, "ovp": VOLTS, "ocp": AMPS}
 _TIMER_GROUPS = 2048  # Source: guide
 _TIMER_DWELL = Span(1.0, 99999.0, 1.0, 0.1)  # Source: guide for 1 s; 0.1 s grid is a guess
 
@@ -56,7 +42,7 @@ class _Timer:
         self.end = "OFF"
 
 
-class RigolDP832(Instrument):
+class RigolDP832(LevelInstrument):
     """30 V/3 A, 30 V/3 A and 5 V/3 A. See the module for sources and quirks."""
 
     idn = "RIGOL TECHNOLOGIES,DP832,{serial},00.01.16"
@@ -66,6 +52,7 @@ class RigolDP832(Instrument):
     error_format = '{code},"{text}"'
     error_texts: ClassVar[Mapping[int, str]] = {**TEXTS, -113: "Undefined header; keyword cannot be found"}
     typical_latency_s = 0.118  # recalled: "command processing < 118 ms", so this is its worst case
+    names = (("CH1",), ("CH2",), ("CH3",))
     meter_period_s = 0.4  # Source: lxi-tools wiki, "2-3 Hz however fast you ask"
 
     def __init__(
@@ -81,10 +68,9 @@ class RigolDP832(Instrument):
 
     # Which channel is meant
 
-    def _by_word(self, params: Params) -> Output:
+    def _by_word(self, call: Call) -> Output:
         """The channel named by a leading `CH1`, else the selected one."""
-        word = params.peek_word("CH1", "CH2", "CH3")
-        return self.outputs[(int(word[2]) if word else self.selected) - 1]
+        return self.named(call) or self.outputs[self.selected - 1]
 
     def _by_suffix(self, call: Call) -> Output:
         number = self.selected if call.suffixes[0] is None else call.suffixes[0]
@@ -93,37 +79,15 @@ class RigolDP832(Instrument):
         return self.outputs[number - 1]
 
     def _which(self, call: Call) -> Output:
-        return self._by_suffix(call) if call.suffixes else self._by_word(call.params)
+        return self._by_suffix(call) if call.suffixes else self._by_word(call)
+
+    def meant(self, call: Call) -> list[Output]:
+        return [self._which(call)]
+
+    def shown(self, value: float, name: Quantity = "volts") -> str:
+        return f"{value:.3f}"
 
     # Pieces that the tree below is made of
-
-    def _number(self, params: Params, output: Output, name: Quantity) -> float:
-        span = getattr(output.spec, name)
-        assert isinstance(span, Span)
-        return span.take(params.number(_SUFFIXES[name], span.words))
-
-    def _level(self, name: Quantity) -> tuple[SetHandler, QueryHandler]:
-        """Set and query a quantity; the query also answers MIN, MAX and DEF."""
-
-        def store(call: Call) -> None:
-            output = self._which(call)
-            value = self._number(call.params, output, name)
-            call.params.end()
-            if name == "volts":
-                output.program(volts=value)
-            elif name == "amps":
-                output.program(amps=value)
-            else:
-                setattr(output, name, value)
-
-        def show(call: Call) -> str:
-            output = self._which(call)
-            span = getattr(output.spec, name)
-            word = call.params.peek_word(*span.words)
-            call.params.end()
-            return f"{span.words[word] if word else getattr(output, name):.3f}"
-
-        return store, show
 
     def _switch(self, name: Literal["on", "ovp_on", "ocp_on"]) -> tuple[SetHandler, QueryHandler]:
         def store(call: Call) -> None:
@@ -164,7 +128,7 @@ class RigolDP832(Instrument):
         """Four digits for volts and amps, three for watts. Source: guide, example `3.3001,0.0801,0.264`."""
 
         def show(call: Call) -> str:
-            output = self._by_word(call.params)
+            output = self._by_word(call)
             call.params.end()
             volts, amps, _ = self.measure(output)
             texts = {"volts": f"{volts:.4f}", "amps": f"{amps:.4f}", "watts": f"{volts * amps:.3f}"}
@@ -174,23 +138,23 @@ class RigolDP832(Instrument):
 
     def _mode(self, call: Call) -> str:
         """CV, CC, or UR; that an output which is off answers UR is a guess."""
-        output = self._by_word(call.params)
+        output = self._by_word(call)
         call.params.end()
         return {"cv": "CV", "cc": "CC"}.get(output.sense()[2], "UR")
 
     def _apply(self, call: Call) -> None:
         """`CH1[,volts[,amps]]` selects the channel too."""
         params = call.params
-        output = self._by_word(params)
-        volts = self._number(params, output, "volts") if len(params) else None
-        amps = self._number(params, output, "amps") if len(params) else None
+        output = self._by_word(call)
+        volts = self.value(call, output, "volts") if len(params) else None
+        amps = self.value(call, output, "amps") if len(params) else None
         params.end()
         self.selected = output.number
         output.program(volts, amps)
 
     def _applied(self, call: Call) -> str:
         """`CH1:30V/3A,3.300,0.500`, as firmware 00.01.16 prints it (others leave the rating out)."""
-        output = self._by_word(call.params)
+        output = self._by_word(call)
         only = call.params.peek_word("VOLTage", "CURRent")
         call.params.end()
         volts, amps = f"{output.volts:.3f}", f"{output.amps:.3f}"
@@ -237,8 +201,8 @@ class RigolDP832(Instrument):
     def _timer_step(self, call: Call) -> None:
         params, output = call.params, self.outputs[self.selected - 1]
         group = params.integer(0, _TIMER_GROUPS - 1)
-        volts = self._number(params, output, "volts")
-        amps = self._number(params, output, "amps")
+        volts = self.value(call, output, "volts")
+        amps = self.value(call, output, "amps")
         seconds = _TIMER_DWELL.take(params.number(SECONDS))
         params.end()
         self._timer.steps[group] = (volts, amps, seconds)
@@ -293,10 +257,10 @@ class RigolDP832(Instrument):
             Command("APPLy", self._apply, self._applied),
             Command("INSTrument[:SELect]", self._select, answer(lambda: f"CH{self.selected}")),
             Command("INSTrument:NSELect", self._select_number, answer(lambda: str(self.selected))),
-            pair("[SOURce#:]VOLTage[:LEVel][:IMMediate][:AMPLitude]", self._level("volts")),
-            pair("[SOURce#:]CURRent[:LEVel][:IMMediate][:AMPLitude]", self._level("amps")),
-            pair("[SOURce#:]VOLTage:PROTection[:LEVel]", self._level("ovp")),
-            pair("[SOURce#:]CURRent:PROTection[:LEVel]", self._level("ocp")),
+            pair("[SOURce#:]VOLTage[:LEVel][:IMMediate][:AMPLitude]", self.level("volts")),
+            pair("[SOURce#:]CURRent[:LEVel][:IMMediate][:AMPLitude]", self.level("amps")),
+            pair("[SOURce#:]VOLTage:PROTection[:LEVel]", self.level("ovp")),
+            pair("[SOURce#:]CURRent:PROTection[:LEVel]", self.level("ocp")),
             pair("[SOURce#:]VOLTage:PROTection:STATe", self._switch("ovp_on")),
             pair("[SOURce#:]CURRent:PROTection:STATe", self._switch("ocp_on")),
             Command("[SOURce#:]VOLTage:PROTection:TRIPped", query=self._tripped("ovp")),
@@ -308,8 +272,8 @@ class RigolDP832(Instrument):
             Command("OUTPut:MODE", query=self._mode),
             pair("OUTPut:OVP[:STATe]", self._switch("ovp_on")),
             pair("OUTPut:OCP[:STATe]", self._switch("ocp_on")),
-            pair("OUTPut:OVP:VALue", self._level("ovp")),
-            pair("OUTPut:OCP:VALue", self._level("ocp")),
+            pair("OUTPut:OVP:VALue", self.level("ovp")),
+            pair("OUTPut:OCP:VALue", self.level("ocp")),
             Command("OUTPut:OVP:QUES", query=self._tripped("ovp")),
             Command("OUTPut:OCP:QUES", query=self._tripped("ocp")),
             Command("OUTPut:OVP:ALAR", query=self._tripped("ovp")),

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-from rig.sim.psu.output import OutputSpec, Rail, Span
+from rig.sim.psu.output import OutputSpec, Quantity, Rail, Span
 from rig.sim.psu.parser import AMPS, PLAIN, SECONDS, VOLTS, Call, Command, Params, SetHandler, action, answer, integer
-from rig.sim.psu.selected import Level, SelectedInstrument
+from rig.sim.psu.selected import SelectedInstrument
 from rig.sim.psu.status import TEXTS, ScpiError
 
 _FUSE_DELAY = Span(0.0, 0.25, 0.0, 0.001)  # 0-250 ms: field; after *RST: guess
@@ -79,7 +79,7 @@ class RsHmp4040(SelectedInstrument):
         super().reset()
         self._forget()
 
-    def shown(self, value: float, name: Level = "volts") -> str:
+    def shown(self, value: float, name: Quantity = "volts") -> str:
         return f"{value:.4f}" if name == "amps" else f"{value:.3f}"
 
     def error(self, code: int, culprit: str = "") -> None:
@@ -87,13 +87,13 @@ class RsHmp4040(SelectedInstrument):
 
     def _guard(self, now: float, *, every: bool = False) -> None:
         super()._guard(now, every=every)
-        for output in self.outputs:
-            if output.tripped and self.armed[output.number - 1]:
-                self.armed[output.number - 1] = False
-                for blown, linked in self._linked:
-                    if blown == output.number and output.tripped == "ocp":
-                        self.armed[linked - 1] = False
-                self._follow()
+        tripped = {output.number: output.tripped for output in self.outputs if output.tripped}
+        fallen = {number for number in tripped if self.armed[number - 1]}
+        fallen |= {linked for blown, linked in self._linked if blown in fallen and tripped[blown] == "ocp"}
+        for number in fallen:
+            self.armed[number - 1] = False
+        if fallen:  # only now: what tripped with it must not be taken for switched on anew
+            self._follow()
 
     # The two stages of an output
 
@@ -123,7 +123,7 @@ class RsHmp4040(SelectedInstrument):
 
     # Set-points: a step up or down, and both at once
 
-    def _level_or_step(self, name: Level) -> tuple[SetHandler, Callable[[Call], str]]:
+    def _level_or_step(self, name: Quantity) -> tuple[SetHandler, Callable[[Call], str]]:
         store, show = self.level(name)
 
         def set_(call: Call) -> None:
@@ -133,13 +133,13 @@ class RsHmp4040(SelectedInstrument):
                 return
             call.params.end()
             step = self._steps[name] * (1 if word == "UP" else -1)
-            span = self.span(self.current, name)
+            span = self.current.spec.span(name)
             new = min(max(getattr(self.current, name) + step, span.low), span.high)
             self.current.program(**{name: span.take(new)})
 
         return set_, show
 
-    def _step(self, name: Level) -> tuple[SetHandler, Callable[[Call], str]]:
+    def _step(self, name: Quantity) -> tuple[SetHandler, Callable[[Call], str]]:
         def store(call: Call) -> None:
             value = self.value(call, self.current, name)
             call.params.end()
@@ -184,14 +184,6 @@ class RsHmp4040(SelectedInstrument):
 
     def _clear_ovp(self) -> None:
         self.current.clear("ovp", restore=False)
-
-    def _condition(self, call: Call) -> str:
-        """1 CC, 2 CV, 0 off. Source: field."""
-        number = 1 if call.suffixes[0] is None else call.suffixes[0]
-        if not 1 <= number <= len(self.outputs):
-            raise ScpiError(-114)
-        call.params.end()
-        return str({"cc": 1, "cv": 2}.get(self.outputs[number - 1].sense()[2], 0))
 
     # ARB
 
@@ -259,7 +251,7 @@ class RsHmp4040(SelectedInstrument):
             Command("OUTPut:GENeral", *self.switch(self._set_master, lambda: self.master)),
             Command("MEASure[:SCALar][:VOLTage][:DC]", query=self.measured(0)),
             Command("MEASure[:SCALar]:CURRent[:DC]", query=self.measured(1)),
-            Command("STATus:QUEStionable:INSTrument:ISUMmary#:CONDition", query=self._condition),
+            Command("STATus:QUEStionable:INSTrument:ISUMmary#:CONDition", query=self.regulation),
             Command("ARBitrary:DATA", self._arb_data),
             Command(
                 "ARBitrary:REPetitions",

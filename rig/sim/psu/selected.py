@@ -2,70 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import ClassVar, Literal
 
-from rig.sim.psu.instrument import Instrument
-from rig.sim.psu.output import Output, Span
-from rig.sim.psu.parser import AMPS, VOLTS, Call, Command, QueryHandler, SetHandler, answer, integer
-
-Level = Literal["volts", "amps", "ovp"]
-Pair = tuple[SetHandler, QueryHandler]
-_SUFFIXES: Mapping[Level, Mapping[str, float]] = {"volts": VOLTS, "amps": AMPS, "ovp": VOLTS}
+from rig.sim.psu.levels import LevelInstrument, Pair
+from rig.sim.psu.output import Output
+from rig.sim.psu.parser import Call, Command, QueryHandler, answer, integer
 
 
-class SelectedInstrument(Instrument):
+class SelectedInstrument(LevelInstrument):
     """Builds the handlers of a command tree that acts on the selected output."""
 
-    names: ClassVar[Sequence[Sequence[str]]]  # the words that select each output
     selection: ClassVar[str]  # what INST? answers, with {number} and {name}
-
-    def shown(self, value: float, name: Level = "volts") -> str:
-        """A number as this family prints it."""
-        raise NotImplementedError
 
     @property
     def current(self) -> Output:
         """The selected output."""
         return self.outputs[self.selected - 1]
 
-    def named(self, call: Call) -> Output | None:
-        """The output named by the next parameter, if it names one."""
-        word = call.params.peek_word(*(name for names in self.names for name in names))
-        found = [output for output, names in zip(self.outputs, self.names, strict=True) if word in names]
-        return found[0] if found else None
+    def meant(self, call: Call) -> list[Output]:
+        return [self.current]
 
-    def span(self, output: Output, name: Level) -> Span:
-        span = {"volts": output.spec.volts, "amps": output.spec.amps, "ovp": output.spec.ovp}[name]
-        assert span is not None, "a personality without this protection must not have its commands"
-        return span
-
-    def value(self, call: Call, output: Output, name: Level) -> float:
-        """The next parameter as this quantity; MIN, MAX and DEF are the output's."""
-        span = self.span(output, name)
-        return span.take(call.params.number(_SUFFIXES[name], span.words))
-
-    def level(self, name: Level) -> Pair:
-        """Set and query a quantity of the selected output; the query also answers MIN, MAX and DEF."""
-
-        def store(call: Call) -> None:
-            output = self.current
-            value = self.value(call, output, name)
-            call.params.end()
-            if name == "volts":
-                output.program(volts=value)
-            elif name == "amps":
-                output.program(amps=value)
-            else:
-                setattr(output, name, value)
-
-        def show(call: Call) -> str:
-            words = self.span(self.current, name).words
-            word = call.params.peek_word(*words)
-            call.params.end()
-            return self.shown(words[word] if word else getattr(self.current, name), name)
-
-        return store, show
+    def regulation(self, call: Call) -> str:
+        """ISUM<n>:COND?, of the output of the suffix: 0 off, 1 CC, 2 CV."""
+        output = self.numbered(call)
+        call.params.end()
+        return str({"cc": 1, "cv": 2}.get(output.sense()[2], 0))
 
     def switch(self, run: Callable[[bool], None], show: Callable[[], bool]) -> Pair:
         """ON or OFF, answered `1` or `0`."""

@@ -22,7 +22,7 @@ from rig.errors import UsageProblem
 from rig.sim.psu.bk_9130b import Bk9130B
 from rig.sim.psu.connection import Connection
 from rig.sim.psu.faults import Faults
-from rig.sim.psu.instrument import Instrument
+from rig.sim.psu.instrument import CALM_S, Instrument
 from rig.sim.psu.keysight_e3631a import KeysightE3631A
 from rig.sim.psu.keysight_e36312a import KeysightE36312A
 from rig.sim.psu.keysight_n6705c import KeysightN6705C
@@ -200,10 +200,16 @@ class PsuServer:
 
     def _clock(self) -> None:
         due: float | None = None
+        failing = False
         while not self._stopping.is_set():
             self._look.wait(None if due is None else max(0.0, due - monotonic()))
             self._look.clear()
-            due = self.instrument.tick(monotonic())
+            try:
+                due, failing = self.instrument.tick(monotonic()), False
+            except Exception:  # the protections, sequences and meter after it must still have their turn
+                if not failing:
+                    log.exception("the simulated supply's clock failed, and goes on")
+                due, failing = monotonic() + CALM_S, True
 
     # The clients' thread
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-from rig.sim.psu.channel_lists import SUFFIXES, ChannelListInstrument, Pair, nr3, span_of
+from rig.sim.psu.channel_lists import ChannelListInstrument, nr3
+from rig.sim.psu.levels import SUFFIXES, Pair
 from rig.sim.psu.output import Output, Span
 from rig.sim.psu.parser import PLAIN, SECONDS, Call, Command, action
 from rig.sim.psu.status import ScpiError
@@ -118,7 +119,7 @@ class Transients:
     def _list(self, column: Column, suffixes: Mapping[str, float]) -> Pair:
         def span(output: Output) -> Span:
             if column == "volts" or column == "amps":
-                return span_of(output, column)
+                return output.spec.span(column)
             return self._dwell if column == "dwell" else _FLAG
 
         def store(call: Call) -> None:
