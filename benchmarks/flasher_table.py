@@ -56,6 +56,7 @@ def document(expectations: Expectations, rows: Sequence[Row], image: str) -> str
     for row in rows:
         if row.problem:
             lines.append(f"| {row.release} | | {row.problem} |" + " |" * (len(columns) - 1))
+            wrong.append(f"- {row.release}: {row.problem}")
             continue
         cells = []
         for column in columns:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
 import contextlib
+import functools
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -87,7 +91,22 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> floa
     return time.monotonic() - began
 
 
-def rig(*words: str | Path, cwd: Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+@functools.cache
+def _without_plots() -> str:
+    """A folder that hides matplotlib, as in an install without the extra `report`; gone at exit."""
+    folder = tempfile.mkdtemp(prefix="rig-tests-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (Path(folder) / "matplotlib.py").write_text('raise ModuleNotFoundError("not installed", name="matplotlib")\n')
+    return folder
+
+
+def environment(*, plots: bool = False) -> dict[str, str]:
+    """What rig commands run in. Without `plots` a unit's page has none: drawing them costs a unit a second."""
+    path = str(ROOT) if plots else f"{_without_plots()}{os.pathsep}{ROOT}"
+    return os.environ | {"PYTHONPATH": path, "COLUMNS": "200"}
+
+
+def rig(*words: str | Path, cwd: Path, timeout: float = 120, plots: bool = False) -> subprocess.CompletedProcess[str]:
     """Run a rig command to its end, nobody at the terminal."""
     return subprocess.run(
         [*RIG, *map(str, words)],
@@ -97,7 +116,7 @@ def rig(*words: str | Path, cwd: Path, timeout: float = 120) -> subprocess.Compl
         text=True,
         timeout=timeout,
         check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        env=environment(plots=plots),
     )
 
 
@@ -130,5 +149,5 @@ def start_rig(*words: str | Path, cwd: Path) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        env=environment(),
     )

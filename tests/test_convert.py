@@ -70,7 +70,7 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> Batch:
     folder = tmp_path_factory.mktemp("batch")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTEST_ADDOPTS", "-k discharged")  # what pytest is told by the environment reaches no unit
-        done = rig("convert", "--bench", "sim:1", "--units", "2", "--json", cwd=folder)
+        done = rig("convert", "--bench", "sim:1", "--units", "2", "--json", cwd=folder, plots=True)
     return Batch(done, *run_of(folder))
 
 
@@ -119,7 +119,7 @@ def test_openbeken_proves_itself_by_its_own_log(tmp_path: Path) -> None:
     factory = Path(FIRMWARE or "") / "tywb_4ch_rf_switch_CB3S_1.2.1.bin"
     with SimProcess(tmp_path, "--speed", "20", "--boards", "2", "--flash", str(factory)) as bench:
         image = Path(FIRMWARE or "") / OPENBEKEN
-        done = rig("convert", "--bench", bench.bench_file, "--image", image, "--units", "2", cwd=tmp_path)
+        done = rig("convert", "--bench", bench.bench_file, "--image", image, "--units", "2", cwd=tmp_path, plots=True)
         assert done.returncode == 0, done.stderr
     run, found = run_of(tmp_path)
     for unit in ("1", "2"):

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,7 +21,7 @@ from rig.records.events import Outcome
 from rig.records.journal import read_journal
 from rig.records.run import RunFolder, latest
 from rig.supply.client import lease
-from tests.sim_process import RIG, ROOT, SimProcess, start_rig, wait_until
+from tests.sim_process import RIG, SimProcess, environment, start_rig, wait_until
 
 pytest.importorskip("unicorn")
 OFF_WITHIN_S = 2.0
@@ -131,22 +130,19 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimProcess]:
         yield bench
 
 
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a rig without the extra `report`: drawing its plot costs a unit more than a second."""
-    folder = tmp_path_factory.mktemp("plain")
-    (folder / "matplotlib.py").write_text('raise ModuleNotFoundError("not installed", name="matplotlib")\n')
-    return os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "COLUMNS": "200"}
-
-
-def start(bench: SimProcess, slots: Iterable[str], folder: Path, env: dict[str, str]) -> subprocess.Popen[str]:
+def start(bench: SimProcess, slots: Iterable[str], folder: Path) -> subprocess.Popen[str]:
     """`rig convert`, a unit for each slot; the simulated supplies and boards come first, else they answer late."""
     chosen = [word for slot in slots for word in ("--slot", slot)]
     words = ["convert", "--no-report", "--bench", str(bench.bench_file), "--units", str(len(chosen) // 2), *chosen]
     return subprocess.Popen(
         ["nice", *RIG, *words],
-        cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+        cwd=folder,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def over(process: subprocess.Popen[str], bench: SimProcess, slots: Iterable[str], folder: Path) -> Batch:
@@ -169,33 +165,31 @@ def over(process: subprocess.Popen[str], bench: SimProcess, slots: Iterable[str]
     return batch
 
 
-def converted(bench: SimProcess, slots: Mapping[str, Case], folder: Path, env: dict[str, str]) -> Batch:
+def converted(bench: SimProcess, slots: Mapping[str, Case], folder: Path) -> Batch:
     """One batch, a unit a slot, with the faults of boards and lines there from its start."""
     for slot, wanted in slots.items():
         for name, options in wanted.faults:
             bench.hand("fault", slot, name=name, options=options)
-    return over(start(bench, slots, folder, env), bench, slots, folder)
+    return over(start(bench, slots, folder), bench, slots, folder)
 
 
 @pytest.fixture(scope="module")
-def boards(bench: SimProcess, plain: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Batch:
-    return converted(bench, BOARDS, tmp_path_factory.mktemp("boards"), plain)
+def boards(bench: SimProcess, tmp_path_factory: pytest.TempPathFactory) -> Batch:
+    return converted(bench, BOARDS, tmp_path_factory.mktemp("boards"))
 
 
 @pytest.fixture(scope="module")
-def lines(bench: SimProcess, plain: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Batch:
-    return converted(bench, LINES, tmp_path_factory.mktemp("lines"), plain)
+def lines(bench: SimProcess, tmp_path_factory: pytest.TempPathFactory) -> Batch:
+    return converted(bench, LINES, tmp_path_factory.mktemp("lines"))
 
 
 @pytest.fixture(scope="module")
-def supplies(
-    bench: SimProcess, lines: Batch, plain: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Batch:
+def supplies(bench: SimProcess, lines: Batch, tmp_path_factory: pytest.TempPathFactory) -> Batch:
     """After `lines`: slot B has another board, and its port is plugged in again."""
     folder = tmp_path_factory.mktemp("supplies")
     for name, options in SUPPLIES["B"].faults:
         bench.hand("supply-fault", "B", name=name, options=options)
-    process = start(bench, SUPPLIES, folder, plain)
+    process = start(bench, SUPPLIES, folder)
     waiting = {slot: wanted for slot, wanted in SUPPLIES.items() if slot != "B"}
 
     def all_struck() -> bool:

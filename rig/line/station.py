@@ -241,6 +241,7 @@ class Station:
         folder = self.folder.unit_dir(unit, 1)
         command = [
             *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"),
+            *("-p", "no:unraisableexception"),  # it looks through all objects at the end: half a second of the CPU
             *("-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT)),
             str(ROOT / "tests_hil" / "test_conversion.py"),
             *("--bench", str(self.bench.path), "--slot", slot.name, "--image", str(self.job.image)),

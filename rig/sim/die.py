@@ -19,7 +19,7 @@ class DieSupply(Protocol):
         """Seconds of work at full rate between two moments, started at the first."""
 
     def reads_well(self, start: float, end: float) -> bool:
-        """Whether what was read between two moments came out right."""
+        """Whether what was read between two moments came out right; two that are one are now."""
 
 
 class SteadySupply:

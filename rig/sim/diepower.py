@@ -22,4 +22,5 @@ class RailOfDie:
 
     def reads_well(self, start: float, end: float) -> bool:
         rail = self._rail
-        return rail.trace.lowest(rail.model(start), rail.model(end)) >= self._table.read_volts
+        lowest = rail.volts if start == end else rail.trace.lowest(rail.model(start), rail.model(end))
+        return lowest >= self._table.read_volts

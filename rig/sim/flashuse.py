@@ -8,10 +8,8 @@ rig.sim.cells). All operations of a stretch share one fate: a firmware's erase o
 from __future__ import annotations
 
 from rig.sim.die import DieSupply
-from rig.sim.flash import SECTOR, Change, NorFlash
-
-_TYPICAL_S = {SECTOR: 0.045, 0x8000: 0.150, 0x10000: 0.250}  # as the executing chip's flash controller takes them
-_PROGRAM_S = 0.0002
+from rig.sim.flash import Change, NorFlash
+from rig.sim.flashtimes import FIRMWARE_ERASE_S, FIRMWARE_PROGRAM_S
 
 
 class FlashUse:
@@ -36,11 +34,13 @@ class FlashUse:
             self._began = now if self._began is None else self._began
         elif self._began is not None:
             self._judge(now, now - self._began)
+        else:
+            self._changes.clear()  # a burst of the radio hid all of it: whether it sagged then is not judged
 
     def power_lost(self, now: float) -> None:
         """What was under way stays where it is."""
         if self._began is not None:
-            typical = sum(_TYPICAL_S.get(len(change.new), _PROGRAM_S) for change in self._changes) / self._speed
+            typical = sum(map(_typical, self._changes)) / self._speed
             self._judge(now, max(typical, now - self._began))
         self.watch(False)
 
@@ -52,3 +52,8 @@ class FlashUse:
                 self._flash.fall_short(change, max(0.0, done))
         self._changes.clear()
         self._began = None
+
+
+def _typical(change: Change) -> float:
+    """Seconds of the board's time that an operation takes."""
+    return FIRMWARE_ERASE_S.get(len(change.new), FIRMWARE_PROGRAM_S)

@@ -110,7 +110,8 @@ class Rail:
         self._ref = drive.volts if drive is not None else 0.0
 
     def discharge(self) -> None:
-        """Another board, without a charge."""
+        """Another board, without a charge. What pulled the last one's rail down is gone with it."""
+        self._end_sag()
         self._x, self._load, self.alive = 0.0, 0.0, False
         self._released_at = math.inf
         self._contact = True
@@ -135,6 +136,11 @@ class Rail:
         return (now - self._origin) * self.speed
 
     # -- time ------------------------------------------------------------------------------------------
+
+    def put_off(self, now: float) -> None:
+        """Stand still up to wall time `now`, if behind it: what is yet to come, comes later. Past moments move along
+        with it, so that it is for a rail on which nothing else is timed."""
+        self._origin += max(0.0, now - self.now)
 
     def advance(self, now: float) -> bool:
         """Move to `now`; True as soon as the chip went into or out of reset on the way.

@@ -14,35 +14,19 @@ import math
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 
 from rig.chip.ids import SCTRL_CHIP_ID, SCTRL_EFUSE_CTRL, SCTRL_EFUSE_OPTR
 from rig.sim.die import Die, DieSupply
 from rig.sim.flash import NorFlash
+from rig.sim.flashtimes import ChipTimes
 
 CHIP_ID_N = 0x0007231C
 LINK_BAUD = 115200
 _MASK = 0xFFFFFFFF
 _PARTIAL_FRAME_S = 0.1  # guess: the ROM has such a time-out, its length is not known
-_CRC_GARBLED = 0x5A  # what a CRC of misread bytes differs by: that it differs is what counts
+_GARBLED = 0x5A  # what a misread byte, or a CRC of some, differs by: that it differs is what counts
+_MISREAD = bytes(byte ^ _GARBLED for byte in range(256))
 _EFUSE_WRITE = 0x2  # SCTRL_EFUSE_CTRL bit 1: direction
-
-
-@dataclass(frozen=True)
-class ChipTimes:
-    """What flash and ROM take, seconds. Sources: a public write log of a CB3S (438.6 kB/s CRC; about 25 ms left
-    for a 4 KiB erase), the other erase times in proportion (guess), page program from ZB25VQ16's data sheet."""
-
-    erase_4k: float = 0.025
-    erase_32k: float = 0.075
-    erase_64k: float = 0.150
-    page: float = 0.0006
-    crc_bytes_per_s: float = 438_000.0
-    status_write: float = 0.005  # guess
-
-    def scaled(self, speed: float) -> ChipTimes:
-        times = {f.name: getattr(self, f.name) / speed for f in fields(self) if f.name != "crc_bytes_per_s"}
-        return ChipTimes(crc_bytes_per_s=self.crc_bytes_per_s * speed, **times)
 
 
 _SHORT_LINK, _SHORT_WRITE_REG, _SHORT_READ_REG = 0x00, 0x01, 0x03
@@ -255,7 +239,7 @@ class Rom:
         self._crc_asked = None
         crc = zlib.crc32(self.flash.read(start, length)) ^ _MASK  # no final XOR on the wire
         if not self._die.supply.reads_well(begun, done):
-            crc ^= _CRC_GARBLED
+            crc ^= _GARBLED
         self._reply_short(done, _SHORT_CRC, crc.to_bytes(4, "little"))
 
     def _read_register(self, address: int) -> int:
@@ -311,15 +295,20 @@ class Rom:
     def _read(self, payload: bytes, at: float) -> bool:
         if len(payload) != 5:
             return False
-        data = self.flash.read(int.from_bytes(payload[:4], "little"), payload[4])
+        data = self._content(int.from_bytes(payload[:4], "little"), payload[4], at)
         self._reply_long(at, 0x08, 0, payload[:4] + data)
         return True
 
     def _read_4k(self, payload: bytes, at: float) -> bool:
         if len(payload) != 4:
             return False
-        self._reply_long(at, 0x09, 0, payload + self.flash.read(int.from_bytes(payload, "little"), 0x1000))
+        self._reply_long(at, 0x09, 0, payload + self._content(int.from_bytes(payload, "little"), 0x1000, at))
         return True
+
+    def _content(self, address: int, length: int, at: float) -> bytes:
+        """What a read at that moment gives."""
+        data = self.flash.read(address, length)
+        return data if self._die.supply.reads_well(at, at) else data.translate(_MISREAD)
 
     def _erase_4k(self, payload: bytes, at: float) -> bool:
         if len(payload) != 4:

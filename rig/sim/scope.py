@@ -86,6 +86,7 @@ class Scope:
                         if answer:
                             self.wfile.write(answer + b"\n")
 
+        self._thread: threading.Thread | None = None
         self._server = socketserver.ThreadingTCPServer((host, port), Handler, bind_and_activate=False)
         self._server.daemon_threads = True
         self._server.allow_reuse_address = True
@@ -99,11 +100,15 @@ class Scope:
     def start(self) -> None:
         self._server.server_bind()
         self._server.server_activate()
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), name="scope", daemon=True).start()
+        thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="scope", daemon=True)
+        thread.start()
+        self._thread = thread
 
     def stop(self) -> None:
+        """Close it; one that was never started, too."""
         self._stopped.set()
-        self._server.shutdown()
+        if self._thread is not None:
+            self._server.shutdown()  # waits for serve_forever, for ever where that was never called
         self._server.server_close()
 
     def reset(self) -> None:

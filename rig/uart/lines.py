@@ -1,7 +1,7 @@
 """RTS and DTR of a tool on a pseudo-terminal: who hears them, and what makes a reset of them.
 
 A pseudo-terminal carries bytes and a speed, no modem lines. A tool started with `environment()` tells them to a
-socket instead (see `rig/flashers/modem_lines/sitecustomize.py`), and waits for the answer.
+socket instead (see `rig/uart/modem_lines/sitecustomize.py`), and waits for the answer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 VARIABLE = "RIG_MODEM_LINES"
-FOLDER = Path(__file__).resolve().parents[1] / "flashers" / "modem_lines"  # what a tool's Python loads first
+FOLDER = Path(__file__).resolve().parent / "modem_lines"  # what a tool's Python loads first
 _MESSAGE = re.compile(rb"rts=([01]) dtr=([01])\n")
 _PEER = struct.Struct("3i")  # pid, uid, gid. Source: unix(7), SO_PEERCRED
 _PATIENCE_S = 1.0

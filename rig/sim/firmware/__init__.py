@@ -27,7 +27,6 @@ APP_SIZE = 0x118F70  # and of the app's, to the last byte of its trailer
 QIO_SIZE = BOOT_SIZE + APP_SIZE
 FLASH_SIZE = 0x200000
 CALIBRATION_AT = 0x1D0000
-STORAGE_AT = 0x1ED000
 BOOT_COUNT_AT = 0x1EE000  # the sector the factory app counts its boots in; blank on a unit that never ran
 BOOT_COUNT_MAGIC = b"RIGB"
 

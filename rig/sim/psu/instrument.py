@@ -111,9 +111,13 @@ class Instrument:
         with self.lock:
             self.status.error(code)
 
+    def _watches(self, output: Output) -> bool:
+        """Whether to look at this output all the time, not only now and then."""
+        return output.exposed
+
     def _guard(self, now: float, *, every: bool = False) -> None:
         for output in self.outputs:
-            if not (every or output.exposed):
+            if not (every or self._watches(output)):
                 continue
             with contextlib.suppress(ScpiError):  # a rail that cannot be read cannot be guarded
                 output.guard(now, self.time_scale)
@@ -126,7 +130,7 @@ class Instrument:
             if calm:
                 self._calm_due = now + CALM_S
             self._guard(now, every=calm)
-            if any(output.exposed for output in self.outputs):
+            if any(self._watches(output) for output in self.outputs):
                 dues.append(now + WATCH_S)
             elif any(output.armed for output in self.outputs):
                 dues.append(self._calm_due)

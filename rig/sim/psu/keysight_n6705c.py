@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import ClassVar, Literal
 
 from rig.sim.psu.channel_lists import ChannelListInstrument, nr3
+from rig.sim.psu.levels import Pair
 from rig.sim.psu.output import Output, OutputSpec, Quantity, Rail, Span
 from rig.sim.psu.parser import Call, Command, Params, QueryHandler, SetHandler, answer, units
 from rig.sim.psu.status import TEXTS, ScpiError

@@ -10,6 +10,7 @@ Not simulated: memories, the waiting of the verified forms (`V1V`), IFLOCK's loc
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Literal
 
@@ -80,10 +81,17 @@ class TTiPL303P(Instrument):
         code, self._execution_error = self._execution_error, 0
         return str(code)
 
+    def _watches(self, output: Output) -> bool:
+        """As long as it is on: LSR1 misses nothing, whatever is armed."""
+        return output.on
+
     def _guard(self, now: float, *, every: bool = False) -> None:
         output = self.outputs[0]
         tripped = output.tripped
-        super()._guard(now, every=True)  # LSR1 misses nothing
+        super()._guard(now, every=every)
+        if output.on and not output.armed:  # the guard has not looked
+            with contextlib.suppress(ScpiError):
+                output.sense()
         limit = {"cv": CV, "cc": CC}.get(output.seen[2], 0) if output.on else 0
         if not self.notes_only_changes or limit != self._limit:
             self.limits_seen |= limit

@@ -10,7 +10,13 @@ from collections import deque
 from collections.abc import Callable
 
 from rig.sim.flash import SECTOR, SIZE, NorFlash
-from rig.sim.soc.clock import MS, NEVER, SECOND, US, Clock
+from rig.sim.flashtimes import (
+    FIRMWARE_ERASE_S,
+    FIRMWARE_PROGRAM_S,
+    FIRMWARE_READ_S,
+    FIRMWARE_STATUS_WRITE_S,
+)
+from rig.sim.soc.clock import NEVER, SECOND, Clock
 from rig.sim.soc.load import Load
 from rig.sim.soc.registers import Registers
 
@@ -29,15 +35,11 @@ _CRC_ERRORS_SHIFT = 8
 _CHUNK = 32  # bytes a READ or PP moves
 READ_STATUS, WRITE_STATUS, READ, READ_STATUS_2, WRITE_STATUS_2, PROGRAM = 3, 4, 5, 6, 7, 12
 READ_ID = 20
-_ERASES = {
-    13: (SECTOR, 45 * MS),  # typical of the TH25Q16HB class; not measured on a board
-    14: (0x8000, 150 * MS),
-    15: (0x10000, 250 * MS),
-    16: (SIZE, 8 * SECOND),
-}
-_PROGRAM_NS = 200 * US  # 32 bytes; guess between a byte's and a page's data sheet figures
-_READ_NS = 4 * US  # 32 bytes over two lines at 26 MHz or better: guess
-_STATUS_WRITE_NS = 1 * MS  # guess
+_ERASES = {13: SECTOR, 14: 0x8000, 15: 0x10000, 16: SIZE}
+_ERASE_NS = {size: round(seconds * SECOND) for size, seconds in FIRMWARE_ERASE_S.items()}
+_PROGRAM_NS = round(FIRMWARE_PROGRAM_S * SECOND)
+_READ_NS = round(FIRMWARE_READ_S * SECOND)
+_STATUS_WRITE_NS = round(FIRMWARE_STATUS_WRITE_S * SECOND)
 
 
 class FlashController(Registers):
@@ -99,9 +101,9 @@ class FlashController(Registers):
             if flash.program(addr & -_CHUNK, data):
                 self._wait(Load.PROGRAM, _PROGRAM_NS)
         elif opcode in _ERASES:
-            size, ns = _ERASES[opcode]
+            size = _ERASES[opcode]
             if flash.erase(addr, size):
-                self._wait(Load.ERASE, ns)
+                self._wait(Load.ERASE, _ERASE_NS[size])
         elif opcode == READ_ID:
             self.words[_ID >> 2] = int.from_bytes(flash.jedec_id, "big")
         elif opcode in (READ_STATUS, READ_STATUS_2):

@@ -28,7 +28,6 @@ class Irq(IntEnum):
     GPIO = 7
     TIMER = 8
     SARADC = 11
-    GDMA = 15
 
 
 _IRQ_BITS = 0xFFFF  # 16 and up are FIQ sources, all of them in the radio, which raises none here

@@ -21,7 +21,7 @@ _MAC_CONTROL_2 = 0x050  # bit 0 = soft reset, self-clearing
 _MAC_STATE = 0x038  # bits 3:0 current state, 7:4 next state; 0 idle, 2 doze, 3 active
 _DOZE, _ACTIVE = 2, 3
 
-_WORKED_NS = 5 * MS
+_WORKED_NS = 5 * MS  # guess: writes of one calibration are no further apart
 
 
 class Ble(Registers):

@@ -20,7 +20,7 @@ _FIFO_EMPTY = 1 << 30
 _FIFO_FULL = 1 << 31
 
 _SAMPLES = 16
-_CONVERSION_NS = 100 * US
+_CONVERSION_NS = 100 * US  # guess: 16 samples
 _CODE = 330  # the firmware scales it to 82 and takes that for ~30 degrees C; a board's real code is not known
 
 

@@ -200,7 +200,8 @@ class Soc:
         while clock.now < until_ns and self._running:
             if self._waiting:
                 self._tick_over(until_ns)
-            self._step(until_ns)
+            if self._running:  # it may have died in a tick
+                self._step(until_ns)
 
     def uart_receive(self, port: int, data: bytes) -> None:
         """Bytes arrive at RX1 or RX2 now."""

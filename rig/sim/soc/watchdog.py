@@ -1,6 +1,7 @@
 """Watchdog at 0x00802900.
 
-Source: Beken SDK driver/wdt/wdt.c. The unit of its period (1 ms) is what the SDK's callers assume; not measured.
+Source: Beken SDK driver/wdt/wdt.c. The unit of its period, 1 ms, is a guess:
+what the SDK's callers assume.
 """
 
 from __future__ import annotations
