@@ -5,7 +5,8 @@
 Each release is typed at the port of a simulated board as a person would type it, with nothing of the rig between:
 no tap, no guard. What it did is read from the board's flash, from the file it left and from its output; its exit
 code alone proves nothing. flasher_releases.toml beside this says what is expected, and why. Exit code 1: something
-was seen that it does not explain. With --only the table goes to the terminal and the document stays.
+was seen that it does not explain, or a release could not be installed. With --only the table goes to the terminal and
+the document stays, as it does where a release could not be installed.
 """
 
 from __future__ import annotations
@@ -162,6 +163,7 @@ def run_release(table: Table, expectations: Expectations, release: str) -> Row:
     try:
         at = environment_of(release, say=lambda line: say(f"  {line}"))
     except UsageProblem as problem:
+        say(f"  *** {problem}")
         return Row(release, tool, {}, str(problem))
     row = Row(release, tool, at.versions)
     for operation in expectations.operations:
@@ -219,12 +221,15 @@ def main(words: Sequence[str] | None = None) -> int:
         return int(problem.exit_code)
     about = f"{options.image.name} (sha256 {hashlib.sha256(files['whole']).hexdigest()[:16]})"
     text = document(expectations, rows, about)
+    missing = [row.release for row in rows if row.problem]
     if options.only:
         sys.stdout.write(text)
+    elif missing:
+        say(f"not written, since these could not be installed: {', '.join(missing)}")
     else:
         DOCUMENT.write_text(text, encoding="utf-8")
         say(f"written: {DOCUMENT}")
-    wrong = sum(len(row.differences(expectations, id)) for row in rows for id in row.seen)
+    wrong = len(missing) + sum(len(row.differences(expectations, id)) for row in rows for id in row.seen)
     say(f"{wrong} unexplained difference(s)")
     return 1 if wrong else 0
 

@@ -134,13 +134,3 @@ class DirectLink:
     def check(self) -> None:
         if self.problem is not None:
             raise self.problem
-
-
-def until(true: Callable[[], object], patience_s: float = 5.0) -> bool:
-    """Wait for something to become true, up to a deadline."""
-    deadline = time.monotonic() + patience_s
-    while not true():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.002)
-    return True

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 LOG_DIR = os.environ.get("RIG_LOG_DIR")
-kept_logs = pytest.mark.skipif(not LOG_DIR, reason="RIG_LOG_DIR names no folder of real logs")
+kept_logs = pytest.mark.skipif(not LOG_DIR, reason="RIG_LOG_DIR names no folder of kept logs")
 
 # pattern (what is taken out is in the second of three groups), why it differs
 RULES = (

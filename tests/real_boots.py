@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 from rig.image import beken
@@ -18,7 +19,7 @@ OBK_T = "OpenBK7231T_QIO_1.18.300.bin"
 TUYA = "tywb_4ch_rf_switch_CB3S_1.2.1.bin"
 APP, APP_END = 0x11000, 0x12A000
 CALIBRATION = 0x1D0000
-EFUSE = bytes.fromhex("93b00f51dceacba37ea1935903ebadc7") + bytes(16)  # Tuya's code key, no MAC
+EFUSE = struct.pack("<4I", *beken.TUYA_KEY) + bytes(16)  # no MAC
 
 PROFILES = load_profiles()
 

@@ -13,14 +13,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from rig.bench.bench import read_bench
 from rig.sim.hands import hand
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
 RIG = [sys.executable, "-m", "rig.cli"]
@@ -80,15 +79,6 @@ class SimProcess:
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-
-
-def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> float:
-    """Seconds it took until `condition`; fails after `seconds`."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < seconds, f"{what}: not within {seconds:g} s"
-        time.sleep(0.01)
-    return time.monotonic() - began
 
 
 @functools.cache

@@ -5,12 +5,13 @@ from __future__ import annotations
 import select
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rig.sim.psu import PsuServer
+import pytest
+
+from rig.sim.psu import PsuServer, ResistiveLoad
 
 
 class Client:
@@ -79,10 +80,17 @@ def serving() -> Iterator[Any]:
     assert set(threading.enumerate()) <= before
 
 
-def until(condition: Any, seconds: float = 3.0) -> Any:
-    """Wait for a condition; its last value."""
-    deadline = time.monotonic() + seconds
-    gate = threading.Event()
-    while not (value := condition()) and time.monotonic() < deadline:
-        gate.wait(0.005)
-    return value
+@contextmanager
+def judged_by_pymeasure(
+    personality: str, module: str, driver: str, *loads: ResistiveLoad, serial: str = "T", **options: Any
+) -> Iterator[tuple[Any, Any]]:
+    """(server, pymeasure's unmodified `driver` for it, over pyvisa-py); skips where one of them is not installed."""
+    pytest.importorskip("pyvisa_py", reason="pyvisa-py is not installed")
+    drivers = pytest.importorskip(f"pymeasure.instruments.{module}", reason="pymeasure is not installed")
+    with PsuServer(personality, loads or (ResistiveLoad(10), ResistiveLoad(100)), serial=serial) as server:
+        settings = {"visa_library": "@py", "timeout": 2000, "read_termination": "\n", **options}
+        supply = getattr(drivers, driver)(server.resource, **settings)
+        try:
+            yield server, supply
+        finally:
+            supply.adapter.close()

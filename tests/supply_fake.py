@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -174,13 +173,3 @@ class FakeSupply:
         elif word != "REMOTE":
             self.errors.append(f"-113,Undefined header,{line}")
         return None
-
-
-def until(true: Callable[[], object], patience_s: float = 5.0) -> bool:
-    """Wait for something to become true, up to a deadline."""
-    deadline = time.monotonic() + patience_s
-    while not true():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.005)
-    return True

@@ -12,7 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 import serial
-from chip_on_wire import ChipOnWire, until
+from chip_on_wire import ChipOnWire
+from waiting import until
 
 from rig.bench.link import SlotLink
 from rig.bench.power import BoardPower

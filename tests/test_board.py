@@ -6,6 +6,9 @@ import base64
 import math
 import random
 import select
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,15 +16,15 @@ from typing import Any
 
 import pytest
 import serial
-from chip_on_wire import until
+from waiting import until
 
 from rig.sim import firmware
 from rig.sim.flash import SIZE
 from rig.sim.spec import BoardSpec
 
 module = pytest.importorskip("rig.sim.board", reason="a board needs unicorn (extra: sim)")
+loop = pytest.importorskip("rig.sim.boardloop", reason="a board needs unicorn (extra: sim)")
 
-module._RUN_BUDGET_S = math.inf  # the clock is the test's: however long the chip takes, it is not behind
 LINK = bytes.fromhex("01E0FC0100")
 LINKED = bytes.fromhex("040E0501E0FC0100")
 WINDOW = module.ROM_WINDOW_S
@@ -33,7 +36,9 @@ class Table:
     """A board with both ends of its wires; `run` lets its time pass, as fast as it can be computed."""
 
     def __init__(self, flash: bytes = firmware.demo_image(), **spec: Any) -> None:
-        self.board = module.Board(BoardSpec("A", **spec), flash, firmware.efuse(5))
+        # the clock is the test's: however long the chip takes, it is not behind
+        self.board = module.Board(BoardSpec("A", **spec), flash, firmware.efuse(5), run_budget_s=math.inf)
+        self.requests = loop.Requests(self.board)
         self.now = self.board.rail.now
         self.uart1 = serial.Serial(self.board.uart1.path, 115200, timeout=0)
         self.uart2 = serial.Serial(self.board.uart2.path, 115200, timeout=0)
@@ -58,7 +63,7 @@ class Table:
 
     def ask(self, **message: Any) -> dict[str, Any]:
         self.board.step(self.now)
-        answer = self.board.handle(message)
+        answer = self.requests.handle(message)
         self.board.step(self.now)
         return answer or {}
 
@@ -259,10 +264,8 @@ def test_the_log_ends_where_the_power_did(table: Table, lives: list[float]) -> N
     assert lives[0] * 11520 * 0.5 < said <= lives[0] * 11520
 
 
-def test_a_chip_behind_its_clock_loses_no_life_by_it(
-    table: Table, lives: list[float], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_RUN_BUDGET_S", 0.0)  # 2 ms of its time at each look, however much is due
+def test_a_chip_behind_its_clock_loses_no_life_by_it(table: Table, lives: list[float]) -> None:
+    table.board.run_budget_s = 0.0  # 2 ms of its time at each look, however much is due
     table.supply(True, amps=0.1)
     while table.phase != "running":
         table.run(0.0002)
@@ -323,6 +326,7 @@ def test_pulled_in_the_middle_of_an_erase_a_block_is_half_erased() -> None:
         table.ask(op="pull")
         table.run(0.5)
         assert table.phase == "off"
+        assert table.board.rail.load == 0.0  # the erase that never ended no longer draws anything
         assert table.ask(op="sense") == {"volts": 3.3, "amps": 0.0, "mode": "cv"}
         block = table.board.flash.read(0x20000, 0x10000)
         assert block not in (content[0x20000:0x30000], b"\xff" * 0x10000)
@@ -365,3 +369,44 @@ def test_flash_damaged_behind_its_back_is_what_runs_next(table: Table) -> None:
 )
 def test_a_senseless_request_gets_an_answer(table: Table, message: dict[str, Any], says: str) -> None:
     assert says in table.ask(**message)["error"]
+
+
+# -- its event loop ------------------------------------------------------------------------------------------
+
+
+def test_a_bench_that_goes_away_during_an_answer_ends_it_quietly(table: Table) -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        ours.sendall(b'{"op": "status"}\n')
+        ours.close()
+        loop.serve(table.board, theirs)
+
+
+def test_a_rail_that_resets_faster_than_can_be_followed_still_leaves_the_bench_its_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    constants = {"amps": {"rom": 0.04}}  # more than its source gives
+    with closing(Table(speed=200, source="ch340-v3", constants=constants)) as table:
+        board, given_up = table.board, time.monotonic() + 20
+        board.run_budget_s = module._RUN_BUDGET_S
+        changed = board._power_changed
+
+        def patient(now: float) -> None:
+            if time.monotonic() > given_up:
+                board.rail.set_point.on = False  # ends the thread of a loop that hears nobody
+            changed(now)
+
+        monkeypatch.setattr(board, "_power_changed", patient)
+        ours, theirs = socket.socketpair()
+        with ours, theirs, ours.makefile("rb") as answers:
+            ours.settimeout(10)
+            thread = threading.Thread(target=loop.serve, args=(board, theirs))
+            thread.start()
+            ours.sendall(b'{"op": "supply", "on": true, "volts": 3.3, "amps": 0.5}\n')
+            assert until(lambda: board.resets > 3000, 15)
+            ours.sendall(b'{"op": "status"}\n')
+            assert b'"resets"' in answers.readline()
+            assert until(lambda: time.monotonic() - board.rail.now < 0.3)  # what it cannot follow is dropped
+            ours.sendall(b'{"op": "supply", "on": false, "volts": 3.3, "amps": 0.5}\n{"op": "quit"}\n')
+            thread.join(10)
+            assert not thread.is_alive()

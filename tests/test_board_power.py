@@ -6,6 +6,7 @@ import random
 import zlib
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -74,6 +75,21 @@ def test_the_same_seed_leaves_the_same_damage() -> None:
     assert left[0][1] == left[1][1] != left[2][1]
 
 
+def test_when_the_board_is_looked_at_changes_nothing() -> None:
+    left = set()
+    for late in (0.0008, 0.002, 0.004, 0.008):
+        with closing(Table(NOISE, seed=1, speed=20)) as table:
+            link(table)
+            table.ask(op="sag", volts=2.55, seconds=0.15, at="erase")
+            table.say(bytes.fromhex("01E0FCFFF406000FD800000200"))
+            table.now += late
+            table.board.step(table.now)
+            table.run(0.03)
+            left.add((table.status["weak_bits"], bytes(table.board.flash.data[0x20000:0x30000])))
+    assert len(left) == 1
+    assert left.pop()[0] > 100
+
+
 def test_a_deeper_sag_stops_the_erase_and_without_one_nothing_is_weak(table: Table) -> None:
     link(table)
     erase(table)
@@ -97,6 +113,35 @@ def test_a_crc_in_a_deep_sag_is_wrong(table: Table) -> None:
     table.run(0.05)
     assert int.from_bytes(table.hears(11)[7:], "little") != right
     assert crc(table) == right
+
+
+@pytest.mark.parametrize("command", ["01E0FCFFF4050009", "01E0FCFFF4060008"], ids=["4 KiB", "up to 255 bytes"])
+def test_a_read_in_a_deep_sag_is_wrong(table: Table, command: str) -> None:
+    link(table)
+    frame = bytes.fromhex(command) + AT.to_bytes(4, "little") + (b"\x80" if command.endswith("8") else b"")
+    for volts, right in ((1.9, False), (2.1, True)):
+        table.ask(op="sag", volts=volts, seconds=0.2)
+        table.run(0.1)
+        table.say(frame)
+        table.run(0.5)
+        read = table.hears(15 + 0x80)[15 : 15 + 0x80]
+        table.uart1.reset_input_buffer()
+        assert len(read) == 0x80
+        assert (read == NOISE[AT : AT + 0x80]) is right
+
+
+def test_a_sag_ends_with_the_board_it_was_made_on(table: Table, tmp_path: Path) -> None:
+    other = tmp_path / "flash"
+    other.write_bytes(NOISE)
+    link(table)
+    table.ask(op="sag", volts=1.9, seconds=60)
+    table.run(0.1)
+    assert table.status["volts"] == pytest.approx(1.9, abs=0.01)
+    table.supply(False).run(1.0)
+    assert table.status["volts"] < 0.3  # what pulls down feeds nothing
+    assert table.ask(op="load-flash", flash=str(other), efuse="00" * 32) == {"ok": True}
+    table.supply(True).run(0.1)
+    assert table.status["volts"] > 3.2
 
 
 def test_a_sag_while_the_firmware_itself_programs() -> None:

@@ -24,8 +24,9 @@ from rig.errors import BenchBlocked
 from rig.flashers.native import NativeFlasher
 from rig.records import events
 from rig.records.events import Outcome
-from tests.sim_process import RIG, ROOT, SimProcess, rig, start_rig, wait_until
+from tests.sim_process import RIG, ROOT, SimProcess, rig, start_rig
 from tests.test_convert import of_kind, run_of
+from tests.waiting import wait_until
 
 pytest.importorskip("unicorn")
 OFF_WITHIN_S = 2.0

@@ -21,7 +21,8 @@ from rig.records.events import Outcome
 from rig.records.journal import read_journal
 from rig.records.run import RunFolder, latest
 from rig.supply.client import lease
-from tests.sim_process import RIG, SimProcess, environment, start_rig, wait_until
+from tests.sim_process import RIG, SimProcess, environment, start_rig
+from tests.waiting import wait_until
 
 pytest.importorskip("unicorn")
 OFF_WITHIN_S = 2.0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from benchmarks import flasher_releases
 from benchmarks.flasher_expectations import Expectation, Seen, load, outcome, tool_of
 from benchmarks.flasher_releases import overlaid
 from benchmarks.flasher_table import Row, document
@@ -104,6 +106,27 @@ def test_a_cell_that_differs_is_told(expectations):
     assert "| ltchiptool==4.15.0 | 2.1.2 | done | **exit 0, not done, not expected** |" in text
     assert "- ltchiptool==4.15.0, info: expected 'done', seen 'exit 0, not done'" in text
     assert "| ltchiptool==9.9 | | the package index has no ltchiptool 9.9 |" in text
+    assert "- ltchiptool==9.9: the package index has no ltchiptool 9.9" in text
+
+
+@pytest.mark.parametrize("only", [[], ["--only", "ltchiptool==4.15.0"]])
+def test_a_release_that_cannot_be_installed_is_a_difference_and_the_document_stays(
+    tmp_path, monkeypatch, capsys, only
+):
+    def offline(release, say):
+        raise UsageProblem("the package index cannot be reached")
+
+    kept = tmp_path / "flasher-releases.md"
+    kept.write_text("what was seen when there was a network")
+    monkeypatch.setattr(flasher_releases, "DOCUMENT", kept)
+    monkeypatch.setattr(flasher_releases, "environment_of", offline)
+    monkeypatch.setattr(flasher_releases, "contents", lambda image, dump: (b"", {"whole": b""}))
+    monkeypatch.setattr(flasher_releases, "SimBench", contextlib.nullcontext)
+    assert flasher_releases.main(only) == 1
+    told = capsys.readouterr()
+    assert kept.read_text() == "what was seen when there was a network"
+    assert ("not written, since these could not be installed: ltchiptool==" in told.err) is not bool(only)
+    assert ("## Not as expected\n\n- ltchiptool==4.15.0: the package index" in told.out) is bool(only)
 
 
 def test_what_a_write_leaves():

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 
 import pytest
 import serial
-from chip_on_wire import ChipOnWire, until
+from chip_on_wire import ChipOnWire
 from sim_process import ROOT, SimProcess
+from waiting import until
 
 from rig.bench.bench import open_bench
 from rig.bench.link import SlotLink

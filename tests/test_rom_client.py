@@ -10,7 +10,8 @@ from io import BytesIO
 
 import pytest
 import serial
-from chip_on_wire import EFUSE, ChipOnWire, until
+from chip_on_wire import EFUSE, ChipOnWire
+from waiting import until
 
 from rig.chip.client import NoReply, Refused, Retry, RomClient, crc32
 from rig.chip.ids import FLASH_PARTS, chip_name

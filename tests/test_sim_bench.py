@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import serial
-from chip_on_wire import until
+from waiting import until
 
 from rig.bench.bench import open_bench, read_bench
 from rig.bench.slot import check_ports, slot_lock, use_slot

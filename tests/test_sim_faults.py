@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import serial
-from chip_on_wire import until
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from waiting import until
 
 from rig.errors import UsageProblem
 from rig.sim import faults

@@ -226,3 +226,28 @@ def test_firmware_s_erase_that_lost_its_power_is_half_done() -> None:
     content = flash.read(0x4000, SECTOR)
     assert content[: 8 * PAGE] == b"\xff" * 8 * PAGE
     assert content[9 * PAGE :] == bytes(7 * PAGE)
+
+
+def test_firmware_s_chip_erase_takes_its_own_time() -> None:
+    flash = NorFlash(bytes(SIZE), seed=6)
+    use = FlashUse(flash, Sagging(), 1.0)
+    use.watch(True)
+    flash.erase(0, SIZE)
+    use.load_changed(True, 1.0)
+    use.power_lost(4.2)  # 0.75 * 3.2 s of 8 s, where 60 % reads as finished
+    assert flash.data[SIZE // 2 - PAGE - 1] == 0xFF
+    assert flash.data[SIZE // 2 + PAGE] == 0
+
+
+def test_what_a_burst_of_the_radio_hid_is_not_judged_with_what_came_later() -> None:
+    flash = NorFlash(bytes(SIZE), seed=6)
+    use = FlashUse(flash, Sagging(), 1.0)
+    use.watch(True)
+    flash.erase(0x4000, SECTOR)
+    use.load_changed(False, 1.05)  # the work was never seen
+    flash.erase(0x8000, SECTOR)
+    use.load_changed(True, 2.0)
+    use.load_changed(False, 2.045)
+    assert flash.weak_bits > 20
+    flash.erase(0x8000, SECTOR)  # heals its own
+    assert flash.weak_bits == 0

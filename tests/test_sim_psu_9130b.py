@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
+from sim_psu_client import judged_by_pymeasure
 
-from rig.sim.psu import PsuServer, ResistiveLoad
+from rig.sim.psu import ResistiveLoad
 from rig.sim.psu.bk_9130b import Bk9130B
 
 
@@ -68,30 +67,21 @@ def test_a_serial_line_wants_remote_first() -> None:
     assert supply.execute("SYST:REM;:VOLT 3;:VOLT?;:SYST:LOC;:VOLT 2;:VOLT?") == "3.000;3.000"
 
 
-@pytest.fixture
-def judged() -> Iterator[tuple[PsuServer, object]]:
-    drivers = pytest.importorskip("pymeasure.instruments.bkprecision", reason="pymeasure is not installed")
-    with PsuServer("bk-9130b", [ResistiveLoad(10), ResistiveLoad(100)], serial="T") as server:
-        driver = drivers.BKPrecision9130B(server.resource, visa_library="@py", read_termination="\n", timeout=2000)
-        yield server, driver
-        driver.adapter.close()
-
-
 @pytest.mark.filterwarnings("ignore:It is not known whether:FutureWarning")
-def test_pymeasure_sets_switches_and_measures(judged) -> None:  # type: ignore[no-untyped-def]
-    server, supply = judged
-    assert supply.ask("*IDN?").strip() == "BK PRECISION, 9130B, T, V1.69"
-    for channel, volts in ((1, 3.3), (2, 12.0), (3, 5.0)):
-        supply.channel = channel
-        assert supply.channel == f"CH{channel}"  # as pymeasure leaves it
-        supply.voltage = volts
-        supply.current = 1.5
-    assert supply.ask("SYST:ERR?").strip() == "0,'No Error'"
-    assert [(output.volts, output.amps) for output in server.outputs] == [(3.3, 1.5), (12.0, 1.5), (5.0, 1.5)]
-    supply.channel = 1
-    assert (supply.source_enabled, supply.voltage) == (False, 0)
-    supply.source_enabled = True
-    assert (supply.source_enabled, supply.voltage, supply.current) == (True, 3.3, 0.33)
-    assert [output.on for output in server.outputs] == [True, False, False]
-    supply.source_enabled = False
-    assert supply.voltage == 0
+def test_pymeasure_sets_switches_and_measures() -> None:
+    with judged_by_pymeasure("bk-9130b", "bkprecision", "BKPrecision9130B") as (server, supply):
+        assert supply.ask("*IDN?").strip() == "BK PRECISION, 9130B, T, V1.69"
+        for channel, volts in ((1, 3.3), (2, 12.0), (3, 5.0)):
+            supply.channel = channel
+            assert supply.channel == f"CH{channel}"  # as pymeasure leaves it
+            supply.voltage = volts
+            supply.current = 1.5
+        assert supply.ask("SYST:ERR?").strip() == "0,'No Error'"
+        assert [(output.volts, output.amps) for output in server.outputs] == [(3.3, 1.5), (12.0, 1.5), (5.0, 1.5)]
+        supply.channel = 1
+        assert (supply.source_enabled, supply.voltage) == (False, 0)
+        supply.source_enabled = True
+        assert (supply.source_enabled, supply.voltage, supply.current) == (True, 3.3, 0.33)
+        assert [output.on for output in server.outputs] == [True, False, False]
+        supply.source_enabled = False
+        assert supply.voltage == 0

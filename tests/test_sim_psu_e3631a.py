@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
+from sim_psu_client import judged_by_pymeasure
 
-from rig.sim.psu import PsuServer, ResistiveLoad
+from rig.sim.psu import ResistiveLoad
 from rig.sim.psu.keysight_e3631a import KeysightE3631A
 
 
@@ -86,34 +86,25 @@ def test_the_meter_is_slow_when_asked() -> None:
     assert supply.execute("MEAS:VOLT?") == "+3.30000000E+00"
 
 
-@pytest.fixture
-def judged() -> Iterator[tuple[PsuServer, object]]:
-    drivers = pytest.importorskip("pymeasure.instruments.keysight", reason="pymeasure is not installed")
-    with PsuServer("keysight-e3631a", [ResistiveLoad(10), ResistiveLoad(100)], serial="T") as server:
-        driver = drivers.KeysightE3631A(server.resource, visa_library="@py", read_termination="\n", timeout=2000)
-        yield server, driver
-        driver.adapter.close()
-
-
-def test_pymeasure_sets_switches_and_measures(judged) -> None:  # type: ignore[no-untyped-def]
-    server, supply = judged
-    assert supply.id == "HEWLETT-PACKARD,E3631A,0,2.1-5.0-1.0"
-    supply.ch_1.voltage_setpoint = 3.3
-    supply.ch_1.current_limit = 0.5
-    supply.ch_2.voltage_setpoint = 12.0
-    supply.ch_3.voltage_setpoint = -6.0
-    assert [supply.channels[n].voltage_setpoint for n in (1, 2, 3)] == [3.3, 12.0, -6.0]
-    assert supply.ch_1.current_limit == 0.5
-    assert supply.check_errors() == []
-    supply.output_enabled = True
-    assert [supply.channels[n].output_enabled for n in (1, 2, 3)] == [True, True, True]
-    assert all(output.on for output in server.outputs)
-    assert (supply.ch_1.voltage, supply.ch_1.current) == (pytest.approx(3.3), pytest.approx(0.33))
-    assert supply.ch_2.current == pytest.approx(0.12)
-    supply.tracking_enabled = True
-    assert (supply.tracking_enabled, supply.ch_3.voltage_setpoint) == (True, -12.0)
-    supply.output_enabled = False
-    assert supply.ch_1.voltage == 0
-    supply.ch_1.output_enabled = True  # it sends a channel list, which this instrument does not take
-    assert [code for code, _ in supply.check_errors()] == [-108]
-    assert not any(output.on for output in server.outputs)
+def test_pymeasure_sets_switches_and_measures() -> None:
+    with judged_by_pymeasure("keysight-e3631a", "keysight", "KeysightE3631A") as (server, supply):
+        assert supply.id == "HEWLETT-PACKARD,E3631A,0,2.1-5.0-1.0"
+        supply.ch_1.voltage_setpoint = 3.3
+        supply.ch_1.current_limit = 0.5
+        supply.ch_2.voltage_setpoint = 12.0
+        supply.ch_3.voltage_setpoint = -6.0
+        assert [supply.channels[n].voltage_setpoint for n in (1, 2, 3)] == [3.3, 12.0, -6.0]
+        assert supply.ch_1.current_limit == 0.5
+        assert supply.check_errors() == []
+        supply.output_enabled = True
+        assert [supply.channels[n].output_enabled for n in (1, 2, 3)] == [True, True, True]
+        assert all(output.on for output in server.outputs)
+        assert (supply.ch_1.voltage, supply.ch_1.current) == (pytest.approx(3.3), pytest.approx(0.33))
+        assert supply.ch_2.current == pytest.approx(0.12)
+        supply.tracking_enabled = True
+        assert (supply.tracking_enabled, supply.ch_3.voltage_setpoint) == (True, -12.0)
+        supply.output_enabled = False
+        assert supply.ch_1.voltage == 0
+        supply.ch_1.output_enabled = True  # it sends a channel list, which this instrument does not take
+        assert [code for code, _ in supply.check_errors()] == [-108]
+        assert not any(output.on for output in server.outputs)

@@ -6,7 +6,8 @@ import socket
 import time
 
 import pytest
-from sim_psu_client import serving, until
+from sim_psu_client import serving
+from waiting import until
 
 from rig.errors import UsageProblem
 from rig.sim.psu import ResistiveLoad
@@ -25,12 +26,14 @@ def serve():
 def test_hung_answers_nothing_and_recovers_by_itself(serve):
     server, client = serve(KEYSIGHT)
     assert client.ask("*OPC?") == "1"
-    server.fault("hung", seconds=0.25)
+    server.fault("hung", seconds=60)
     client.write("VOLT 3,(@1);:OUTP ON,(@1);*IDN?")
-    assert client.silent(0.1)
     second = server.connect()  # it is still let in
     second.write("*IDN?")
-    assert second.silent(0.05)
+    assert until(lambda: len(server.received) == 3) is True
+    assert client.silent(0.05)
+    assert second.silent(0)
+    server.fault("hung", seconds=0.05)
     assert until(lambda: client.write("*OPC?") or not client.silent(0.02)) is True
     assert client.line() == "1"
     assert server.faults == {}
@@ -70,12 +73,13 @@ def test_half_open_connections_are_dead_but_counted(serve):
 def test_half_open_is_let_go_after_its_time(serve):
     server, client = serve(KEYSIGHT)
     assert client.ask("*OPC?") == "1"
-    server.fault("half-open", seconds=0.2)
+    server.fault("half-open", seconds=60)
     other = server.connect()
     assert other.ask("*OPC?") == "1"  # there is room for more
     assert server.clients == 2
-    assert until(lambda: server.clients == 1) is True
-    assert client.socket.recv(10) == b""
+    server.fault("half-open", seconds=0.05)  # now the other one, too
+    assert until(lambda: server.clients == 0) is True
+    assert (client.socket.recv(10), other.socket.recv(10)) == (b"", b"")
     assert server.faults == {}
 
 
@@ -117,32 +121,47 @@ def test_drop_hangs_up_before_or_after_carrying_out(serve):
 
 def test_late_answers_keep_their_order_and_hold_nobody_else_up(serve):
     server, client = serve(KEYSIGHT)
-    server.fault("late", seconds=0.3, after=1)
+    server.fault("late", seconds=0.1, after=1)
     started = time.monotonic()
     client.send(b"VOLT? (@1)\nCURR? (@1)\n*OPC?\n")
-    assert client.line() == "+0.00000000E+00"
+    assert [client.line() for _ in range(3)] == ["+0.00000000E+00", "+5.00000000E+00", "1"]
+    assert time.monotonic() - started >= 0.1
+    server.fault("late", seconds=60)
+    client.write("CURR? (@1)")
+    assert until(lambda: len(server.received) == 4) is True
     assert server.connect().ask("*OPC?") == "1"
-    assert time.monotonic() - started < 0.25
-    assert [client.line(), client.line()] == ["+5.00000000E+00", "1"]
-    assert time.monotonic() - started >= 0.3
+    assert client.silent(0)
+
+
+class Sent:
+    """Notes what the server hands to the socket of its only client, and when: a segment each."""
+
+    def __init__(self, server):
+        (connection,) = server._clients.values()
+        self._socket, connection.socket = connection.socket, self
+        self.pieces = []
+
+    def sendall(self, data):
+        self.pieces.append((time.monotonic(), data))
+        self._socket.sendall(data)
+
+    def __getattr__(self, name):
+        return getattr(self._socket, name)
 
 
 @pytest.mark.parametrize("at", [None, 3])
 def test_split_answers_come_in_two_segments(serve, at):
     server, client = serve(RIGOL)
-    server.fault("split", gap=0.06, at=at, times=2)
-    client.write("*IDN?")
-    first = client.socket.recv(4096)
-    assert first
-    assert b"\n" not in first
-    assert at is None or len(first) == at
-    started = time.monotonic()
-    rest = client.socket.recv(4096)
-    assert time.monotonic() - started > 0.03
+    assert until(lambda: server.clients == 1) is True
+    sent = Sent(server)
+    server.fault("split", gap=0.03, at=at, times=2)
+    assert client.ask("*IDN?") == "RIGOL TECHNOLOGIES,DP832,SIM1,00.01.16"
+    assert [client.ask("*OPC?"), client.ask("*OPC?")] == ["1", "1"]
+    first, rest, *others = [piece for _, piece in sent.pieces]
     assert first + rest == b"RIGOL TECHNOLOGIES,DP832,SIM1,00.01.16\n"
-    assert client.ask("*OPC?") == "1"
-    client.write("*OPC?")
-    assert client.socket.recv(100) == b"1\n"
+    assert len(first) == (at or 19)
+    assert others == [b"1", b"\n", b"1\n"]  # it was for twice
+    assert sent.pieces[1][0] - sent.pieces[0][0] >= 0.03
 
 
 def test_the_error_queue_is_full_and_may_stay_so(serve):
@@ -162,13 +181,14 @@ def test_the_meter_is_slowed_and_restored(serve):
     server, client = serve(KEYSIGHT, load)
     client.write("VOLT 1,(@1);:OUTP ON,(@1)")
     assert client.ask("MEAS:VOLT? (@1)") == "+1.00000000E+00"
-    server.fault("slow-meter", seconds=0.3)
+    server.fault("slow-meter", seconds=60)
     assert until(lambda: client.ask("MEAS:VOLT? (@1)") == "+1.00000000E+00") is True
     client.write("VOLT 2,(@1)")
-    started = time.monotonic()
     assert client.ask("MEAS:VOLT? (@1)") == "+1.00000000E+00"
+    server.fault("slow-meter", seconds=0.1)
     assert until(lambda: client.ask("MEAS:VOLT? (@1)") == "+2.00000000E+00") is True
-    assert time.monotonic() - started < 0.6
+    client.write("VOLT 4,(@1)")
+    assert until(lambda: client.ask("MEAS:VOLT? (@1)") == "+4.00000000E+00") is True  # and again
     server.clear_faults("slow-meter")
     client.write("VOLT 3,(@1)")
     assert client.ask("MEAS:VOLT? (@1)") == "+3.00000000E+00"
@@ -198,11 +218,12 @@ def test_coalesced_commands_are_lost_or_cost_the_connection(serve):
 
 def test_hurried_commands_are_lost(serve):
     server, client = serve("siglent-spd3303x")
-    server.fault("hurried", seconds=0.05)
+    server.fault("hurried", seconds=3600)
     client.write("CH1:VOLT 1")
     client.write("CH1:VOLT 2")
     assert until(lambda: len(server.received) == 2) is True
-    assert client.silent(0.06)
+    server.fault("hurried", seconds=0.02)
+    assert client.silent(0.03)
     assert client.ask("CH1:VOLT?") == "1.000"
 
 
@@ -253,7 +274,7 @@ def test_stop_is_not_held_up_by_faults(serve):
     client.write("*OPC?")
     started = time.monotonic()
     server.stop()
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 30  # not the minute
     with pytest.raises(GONE):
         client.line()
     assert socket.create_server((server.host, server.port)).close() is None

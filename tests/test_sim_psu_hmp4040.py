@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
-from supply_fake import until
+from sim_psu_client import judged_by_pymeasure
+from waiting import until
 
 from rig.sim.psu import PsuServer, ResistiveLoad
 from rig.sim.psu.rs_hmp4040 import RsHmp4040
@@ -14,6 +14,16 @@ from rig.sim.psu.rs_hmp4040 import RsHmp4040
 
 def make(*rails: ResistiveLoad) -> RsHmp4040:
     return RsHmp4040(rails, serial="T")
+
+
+class Rising(ResistiveLoad):
+    """Something else feeds into it, too."""
+
+    lift = 0.0
+
+    def sense(self) -> tuple[float, float, str]:
+        volts, amps, mode = super().sense()
+        return volts + self.lift, amps, mode
 
 
 def on(supply: RsHmp4040) -> list[bool]:
@@ -67,6 +77,33 @@ def test_the_fuse_blows_with_what_is_linked_and_is_renewed_by_switching_on() -> 
     assert supply.execute("OUTP 1;:FUSE:TRIP?;:OUTP?") == "0;1"
 
 
+def test_two_fuses_that_blow_in_one_look_both_stay_blown() -> None:
+    loads = [ResistiveLoad(2), ResistiveLoad(2), ResistiveLoad(10)]
+    supply = make(*loads)
+    for number in (1, 2, 3):
+        supply.execute(f"INST OUT{number};:VOLT 3.3;:CURR 0.5;:FUSE ON;:FUSE:DEL 250;:OUTP 1")
+    for load in loads:
+        load.applied.clear()
+    supply.tick(time.monotonic() + 1)
+    assert on(supply) == [False, False, True, False]
+    assert [output.tripped for output in supply.outputs] == ["ocp", "ocp", None, None]
+    assert supply.armed == [False, False, True, False]
+    assert [load.applied for load in loads] == [[(False, 3.3, 0.5)], [(False, 3.3, 0.5)], []]
+
+
+def test_over_voltage_of_two_outputs_in_one_look_trips_both() -> None:
+    loads = [Rising(10), Rising(10)]
+    supply = make(*loads)
+    for number in (1, 2):
+        supply.execute(f"INST OUT{number};:VOLT 3;:CURR 1;:VOLT:PROT 3.5;:FUSE:LINK 3;:OUTP 1")
+    supply.execute("INST OUT3;:OUTP 1")
+    for load in loads:
+        load.lift = 1.0
+    supply.tick(time.monotonic() + 1)
+    assert [output.tripped for output in supply.outputs] == ["ovp", "ovp", None, None]
+    assert on(supply) == supply.armed == [False, False, True, False], "only fuses are linked"
+
+
 def test_over_voltage_stays_until_it_is_cleared() -> None:
     supply = make(ResistiveLoad(10))
     supply.execute("CURR 1;:VOLT 3;:VOLT:PROT 3.5;:VOLT:PROT:MODE PROT;:OUTP 1;:VOLT 4")
@@ -102,57 +139,53 @@ def test_the_arb_plays_in_steps_of_ten_milliseconds_and_only_what_was_transferre
 
 
 def test_it_comes_up_late_when_its_times_are_typical() -> None:
-    with PsuServer("rs-hmp4040", [ResistiveLoad(10)], serial="T", latency="typical", time_scale=0.5) as server:
-        rail = server.outputs[0].rail
-        server.instrument.execute("VOLT 3.3;:CURR 1;:OUTP 1")
-        assert server.outputs[0].on
-        assert rail.sense()[2] == "off"
-        assert until(lambda: rail.sense()[2] == "cv")
+    server = PsuServer("rs-hmp4040", [ResistiveLoad(10)], serial="T", latency="typical", time_scale=2)
+    supply, rail = server.instrument, server.outputs[0].rail
+    now = time.monotonic()
+    supply.execute("VOLT 3.3;:CURR 1;:OUTP 1")
+    assert server.outputs[0].on
+    supply.tick(now + 0.09)
+    assert rail.sense()[2] == "off"
+    supply.tick(time.monotonic() + 0.11)
+    assert rail.sense()[2] == "cv"
 
 
-@pytest.fixture
-def judged() -> Iterator[tuple[PsuServer, object]]:
-    drivers = pytest.importorskip("pymeasure.instruments.rohdeschwarz.hmp", reason="pymeasure is not installed")
-    with PsuServer("rs-hmp4040", [ResistiveLoad(10), ResistiveLoad(100)], serial="101545") as server:
-        driver = drivers.HMP4040(server.resource, visa_library="@py", read_termination="\n", timeout=2000)
-        yield server, driver
-        driver.adapter.close()
-
-
-def test_pymeasure_sets_switches_measures_and_plays(judged) -> None:  # type: ignore[no-untyped-def]
-    server, supply = judged
-    assert supply.id == "ROHDE&SCHWARZ,HMP4040,101545,HW50010003/SW2.62"
-    supply.control_method = "MIX"
-    supply.beep()
-    assert supply.version == 1999.0
-    supply.selected_channel = 1
-    assert supply.selected_channel == 1
-    supply.voltage_and_current = (3.3, 0.5)
-    assert supply.voltage_and_current == [3.3, 0.5]
-    supply.voltage_step = 0.1
-    supply.step_voltage_up()
-    assert (supply.voltage, supply.max_voltage, supply.min_voltage) == (3.4, 32.05, 0)
-    supply.current = 0.4
-    supply.current_step = 0.1
-    supply.step_current_up()
-    assert supply.current == 0.5
-    supply.set_channel_state(2, True)
-    supply.selected_channel_active = True
-    assert (supply.selected_channel_active, supply.output_enabled) == (True, False)
-    assert supply.measured_voltage == 0
-    supply.output_enabled = True
-    assert supply.output_enabled is True
-    assert [output.on for output in server.outputs] == [True, True, False, False]
-    assert (supply.measured_voltage, supply.measured_current) == (pytest.approx(3.4), pytest.approx(0.34))
-    supply.sequence = [3.0, 0.5, 0.06, 2.5, 0.5, 0.06]
-    supply.repetitions = 1
-    assert supply.repetitions == 1
-    supply.transfer_sequence(1)
-    supply.start_sequence(1)
-    assert until(lambda: server.outputs[0].live[0] == 2.5)
-    supply.stop_sequence(1)
-    supply.clear_sequence(1)
-    supply.output_enabled = False
-    assert supply.output_enabled is False
-    assert not any(output.on for output in server.outputs)
-    assert supply.check_errors() == []
+def test_pymeasure_sets_switches_measures_and_plays() -> None:
+    with judged_by_pymeasure("rs-hmp4040", "rohdeschwarz.hmp", "HMP4040", serial="101545") as (server, supply):
+        assert supply.id == "ROHDE&SCHWARZ,HMP4040,101545,HW50010003/SW2.62"
+        supply.control_method = "MIX"
+        supply.beep()
+        assert supply.version == 1999.0
+        supply.selected_channel = 1
+        assert supply.selected_channel == 1
+        supply.voltage_and_current = (3.3, 0.5)
+        assert supply.voltage_and_current == [3.3, 0.5]
+        supply.voltage_step = 0.1
+        supply.step_voltage_up()
+        assert (supply.voltage, supply.max_voltage, supply.min_voltage) == (3.4, 32.05, 0)
+        supply.current = 0.4
+        supply.current_step = 0.1
+        supply.step_current_up()
+        assert supply.current == 0.5
+        supply.set_channel_state(2, True)
+        supply.selected_channel_active = True
+        assert (supply.selected_channel_active, supply.output_enabled) == (True, False)
+        assert supply.measured_voltage == 0
+        supply.output_enabled = True
+        assert supply.output_enabled is True
+        assert [output.on for output in server.outputs] == [True, True, False, False]
+        assert (supply.measured_voltage, supply.measured_current) == (pytest.approx(3.4), pytest.approx(0.34))
+        supply.sequence = [3.0, 0.5, 0.06, 2.5, 0.5, 10.0]
+        supply.repetitions = 1
+        assert supply.repetitions == 1
+        supply.transfer_sequence(1)
+        supply.start_sequence(1)
+        assert until(lambda: server.outputs[0].live[0] == 2.5)
+        supply.stop_sequence(1)
+        assert until(lambda: server.outputs[0].live[0] == 3.4)
+        assert [volts for _, volts, _ in server.outputs[0].rail.applied[-3:]] == [3.0, 2.5, 3.4]
+        supply.clear_sequence(1)
+        supply.output_enabled = False
+        assert supply.output_enabled is False
+        assert not any(output.on for output in server.outputs)
+        assert supply.check_errors() == []

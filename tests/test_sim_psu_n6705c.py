@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from supply_fake import until
+from waiting import until
 
 from rig.sim.psu import PsuServer, ResistiveLoad
 from rig.sim.psu.keysight_n6705c import KeysightN6705C

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from sim_psu_client import until
+from sim_psu_client import judged_by_pymeasure
+from waiting import until
 
 from rig.sim.psu import PsuServer, ResistiveLoad
 
 pytest.importorskip("pymeasure", reason="pymeasure is not installed")
 pytest.importorskip("pyvisa_py", reason="pyvisa-py is not installed")
 from pymeasure.instruments.aimtti import PL303P
-from pymeasure.instruments.keysight import KeysightE36312A
 from pymeasure.instruments.siglenttechnologies import SPD1305X
 from pymeasure.instruments.siglenttechnologies.siglent_spdbase import SystemStatusCode
 
@@ -19,12 +19,10 @@ from pymeasure.instruments.siglenttechnologies.siglent_spdbase import SystemStat
 def bench():
     """(server, pymeasure's driver, the load on output 1)."""
     load = ResistiveLoad(10)
-    with PsuServer("keysight-e36312a", [load, ResistiveLoad(100)], serial="MY12345678") as server:
-        supply = KeysightE36312A(server.resource, visa_library="@py", read_termination="\n", timeout=2000)
-        try:
-            yield server, supply, load
-        finally:
-            supply.adapter.close()
+    with judged_by_pymeasure(
+        "keysight-e36312a", "keysight", "KeysightE36312A", load, ResistiveLoad(100), serial="MY12345678"
+    ) as (server, supply):
+        yield server, supply, load
 
 
 def test_it_identifies(bench):
@@ -105,7 +103,7 @@ def test_the_spd1305x_sets_switches_and_measures():
             load.ohms = 2
             assert supply.system_status_code & SystemStatusCode.CONSTANT_CURRENT
             load.ohms = 10
-            supply.ch_1.configure_timer(1, 2.5, 0.5, 1)
+            supply.ch_1.configure_timer(1, 2.5, 0.5, 10)
             supply.ch_1.enable_timer()
             supply.enable_4W_mode()
             assert supply.system_status_code == (

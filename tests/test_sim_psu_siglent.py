@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import pytest
-from sim_psu_client import serving, until
+from sim_psu_client import serving
+from waiting import until
 
-from rig.sim.psu import PsuServer, ResistiveLoad
+from rig.errors import BenchBlocked
+from rig.sim.psu import PERSONALITIES, PsuServer, ResistiveLoad
 from rig.sim.psu.siglent import SHAPES
 from rig.supply.channel import Setting
 from rig.supply.driver import VisaChannel
@@ -112,22 +115,24 @@ def test_setpoints_are_on_a_grid(serve):
 
 
 def test_the_timer_takes_whole_seconds_and_complains_for_nothing(serve):
-    server, client = serve(SPD3, time_scale=0.1)
+    load = ResistiveLoad(10)
+    supply = PERSONALITIES[SPD3]([load], serial="T")
     for group, volts, seconds in ((1, 3.0, 1), (2, 2.5, 1.9), (3, 1.0, 0.9)):
-        client.write(f"TIME:SET CH1,{group},{volts},0.5,{seconds}")
-    assert client.ask("TIME:SET? CH1,2") == "2.50,0.50,1,"
-    assert client.ask("TIME:SET? CH1,3") == "1.00,0.50,0,"
-    assert [client.error() for _ in range(4)] == [-103, -103, -103, 0]
-    client.write("CH1:VOLT 5")
-    client.write("OUTP CH1,ON")
-    client.write("TIME CH1,ON")
-    output = server.outputs[0]
-    assert until(lambda: output.live[0] == 3.0) is True
-    assert status(client) & 64
-    assert until(lambda: output.live[0] == 2.5) is True
-    assert until(lambda: output.playback is None) is True
-    assert output.live[0] == 5.0  # group 3 took no time
-    assert not status(client) & 64
+        supply.execute(f"TIME:SET CH1,{group},{volts},0.5,{seconds}")
+    assert supply.execute("TIME:SET? CH1,2") == "2.50,0.50,1,"
+    assert supply.execute("TIME:SET? CH1,3") == "1.00,0.50,0,"
+    assert [int(supply.execute("SYST:ERR?").split(",")[0]) for _ in range(4)] == [-103, -103, -103, 0]
+    supply.execute("CH1:VOLT 5")
+    supply.execute("OUTP CH1,ON")
+    load.applied.clear()
+    supply.execute("TIME CH1,ON")
+    assert int(supply.execute("SYST:STAT?"), 16) & 64
+    first = supply.tick(time.monotonic())
+    second = supply.tick(first)
+    assert second - first == pytest.approx(1)
+    supply.tick(second)
+    assert [volts for _, volts, _ in load.applied] == [3.0, 2.5, 5.0]  # group 3 took no time
+    assert not int(supply.execute("SYST:STAT?"), 16) & 64
     _, quiet = serve(SPD1)
     quiet.write("TIME:SET CH1,1,1,1,1")
     assert quiet.error() == 0
@@ -181,13 +186,22 @@ def test_our_driver_moves_ocp_out_of_the_way_and_says_what_may_have_tripped() ->
 
 @pytest.mark.parametrize("fault", ["hurried", "coalesced"])
 def test_our_pause_between_messages_is_what_a_hurried_siglent_wants(fault: str) -> None:
-    with PsuServer(SPD3, [ResistiveLoad(33)], serial="S1") as psu:
-        psu.fault(fault)
-        supply = Supply.open(psu.resource)
-        channel = VisaChannel(supply, 1, max_volts=5)
-        started = time.monotonic()
-        channel.configure(Setting(3.3, 0.5, None), max_volts=5)
-        assert time.monotonic() - started > 0.1  # it does take its time
-        assert (psu.outputs[0].volts, psu.outputs[0].amps) == (3.3, 0.5)
-        assert supply.link.generation == 1
-        supply.close()
+    def configured() -> bool:
+        with PsuServer(SPD3, [ResistiveLoad(33)], serial="S1") as psu:
+            psu.fault(fault)
+            supply = Supply.open(psu.resource)
+            try:
+                channel = VisaChannel(supply, 1, max_volts=5)
+                started = time.monotonic()
+                channel.configure(Setting(3.3, 0.5, None), max_volts=5)
+                assert time.monotonic() - started > 0.1  # it does take its time
+                output = psu.outputs[0]
+                return (output.volts, output.amps, supply.link.generation) == (3.3, 0.5, 1)
+            finally:
+                supply.close()
+
+    for _ in range(4):  # a busy machine may bring together what was sent apart
+        with contextlib.suppress(BenchBlocked):
+            if configured():
+                return
+    pytest.fail("a pause of this length is not enough")

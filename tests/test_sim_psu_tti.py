@@ -6,10 +6,13 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from sim_psu_client import serving, until
+from sim_psu_client import serving
+from waiting import until
 
 from rig.errors import BenchBlocked
 from rig.sim.psu import PsuServer, ResistiveLoad
+from rig.sim.psu.instrument import WATCH_S
+from rig.sim.psu.tti_pl303p import TTiPL303P
 from rig.supply.channel import Setting
 from rig.supply.driver import VisaChannel
 from rig.supply.instrument import Supply
@@ -90,6 +93,39 @@ def test_limits_are_latched_and_cleared_by_reading(serve):
     assert client.ask("OP1?") == "1"
 
 
+def test_over_current_trips_after_half_a_second_and_not_before() -> None:
+    load = ResistiveLoad(100)
+    supply = TTiPL303P([load], serial="T")
+    supply.execute("V1 3.3;I1 0.5;OCP1 0.3;OP1 1")
+    now = time.monotonic()
+    load.ohms = 10
+    supply.tick(now)
+    supply.tick(now + 0.4)
+    assert supply.outputs[0].tripped is None
+    supply.tick(now + 0.6)
+    assert supply.outputs[0].tripped == "ocp"
+    assert supply.execute("OP1?;LSR1?") == "0;9"  # CV it was, too
+
+
+@pytest.mark.parametrize("armed", ["ocp_on", "ovp_on", None])
+def test_a_short_limit_that_nobody_asked_about_is_latched_whatever_is_armed(armed: str | None) -> None:
+    load = ResistiveLoad(10)
+    supply = TTiPL303P([load], serial="T")
+    for protection in ("ocp_on", "ovp_on"):
+        setattr(supply.outputs[0], protection, protection == armed)
+    supply.execute("V1 3.3;I1 0.5;OP1 1")
+    assert supply.execute("LSR1?") == "1"
+    now = time.monotonic()
+    due = supply.tick(now)
+    assert due == now + WATCH_S
+    load.ohms = 2
+    supply.tick(due)
+    load.ohms = 10
+    assert supply.execute("LSR1?;LSR1?") == "3;1"
+    supply.execute("OP1 0")
+    assert supply.tick(now + 1) is None  # nothing to be looked at
+
+
 def test_a_value_out_of_range_is_dropped_without_a_word(serve):
     _, client = serve(TTI)
     client.write("V1 3.3")
@@ -116,13 +152,15 @@ def test_the_low_range_is_chosen_with_the_output_off(serve):
     assert client.ask("I1O?") == "0.0330A"
 
 
-def test_its_meter_is_slow(serve):
-    server, client = serve(TTI, ResistiveLoad(10), slow_meter=True, time_scale=2)
-    assert client.ask("V1O?") == "0.000V"
-    assert until(lambda: server.instrument._meter_due > time.monotonic()) is True  # it has just looked
-    client.write("V1 3.3;I1 1;OP1 1")
-    assert client.ask("V1O?") == "0.000V"
-    assert until(lambda: client.ask("V1O?") == "3.300V") is True
+def test_its_meter_is_slow() -> None:
+    supply = TTiPL303P([ResistiveLoad(10)], serial="T", slow_meter=True)
+    now = time.monotonic()
+    supply.tick(now)
+    supply.execute("V1 3.3;I1 1;OP1 1")
+    supply.tick(now + 0.24)
+    assert supply.execute("V1O?") == "0.000V"
+    supply.tick(now + 0.26)
+    assert supply.execute("V1O?") == "3.300V"
 
 
 # Our driver

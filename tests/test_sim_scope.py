@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
 
 import pytest
-from chip_on_wire import until
+from waiting import until
 
-from rig.sim.bench import SimBench
+from rig.sim.bench import BoardProcess, SimBench
 from rig.sim.scope import Scope
 from rig.sim.spec import SimOptions
 
@@ -83,12 +84,14 @@ def test_a_dip_is_in_the_record_that_stop_ends(judge: pymeasure.KeysightDSOX1102
 
 
 def test_single_takes_the_time_around_it_and_is_waited_for(judge: pymeasure.KeysightDSOX1102G) -> None:
+    judge.timebase_range = 100
+    judge.single()
+    assert judge.ask(":OPERegister:CONDition?").strip() == "8"
     judge.timebase_range = 0.2
     began = time.monotonic()
     judge.single()
-    assert judge.ask(":OPERegister:CONDition?").strip() == "8"
     volts, preamble = judge.download_data("channel1", points=100)
-    assert 0.1 <= time.monotonic() - began < 1.0
+    assert time.monotonic() - began >= 0.1
     assert preamble["xorigin"] == pytest.approx(-0.1)
     assert judge.ask(":OPERegister:CONDition?").strip() == "0"
     assert volts[-1] == pytest.approx(3.3, abs=0.16)
@@ -107,19 +110,26 @@ def test_before_the_trace_there_is_nothing(judge: pymeasure.KeysightDSOX1102G) -
     assert block[-2] == 149  # 3.3 V at 40 V over 256 levels, 128 is 0 V
 
 
+def has_dipped(board: BoardProcess, began: float) -> bool:
+    """Whether its rail has been down since, and is up again."""
+    trace = board.trace(began - 0.05, time.monotonic(), 2000)
+    known = [volts for volts in trace if volts is not None]
+    return min(known) < 2.5 and known[-1] > 3.2
+
+
 def test_a_bench_with_a_witness_shows_the_boards_rail() -> None:
     pytest.importorskip("unicorn", reason="a simulated board needs unicorn (extra: sim)")
     with SimBench(SimOptions(boards=1, seed=1, witness=True)) as bench:
         bench.boards["A"].apply(True, 3.3, 0.5)
-        until(lambda: bench.boards["A"].ask(op="status")["phase"] != "off")
+        assert until(lambda: bench.boards["A"].ask(op="status")["volts"] > 3.2, 15)
         assert bench.hand({"op": "sag", "slot": "A", "volts": 2.4, "seconds": 0.03}) == {"ok": True}
-        until(lambda: bench.boards["A"].ask(op="status")["volts"] < 2.5)
-        until(lambda: bench.boards["A"].ask(op="status")["volts"] > 3.2)
+        began = time.monotonic()
+        assert until(lambda: has_dipped(bench.boards["A"], began), 15)
         scope = pymeasure.KeysightDSOX1102G(bench.scopes["A"].resource, read_termination="\n", write_termination="\n")
-        scope.timebase_range = 1.0
+        scope.timebase_range = 15.0
         scope.ch1.setup(vertical_range=4, offset=1.65)
         scope.stop()
-        volts, preamble = scope.download_data("channel1", points=5000)
+        volts, preamble = scope.download_data("channel1", points=20000)
         scope.adapter.close()
     known = volts[volts < 10]
     assert known[0] == pytest.approx(0.0, abs=0.02)  # before the output went on
@@ -136,3 +146,14 @@ def test_what_it_does_not_know_is_in_its_error_queue(scope: Scope) -> None:
         for number in (b"-113", b"-224", b"-222", b"-222", b"+0"):
             line.sendall(b":SYST:ERR?\n")
             assert answers.readline().startswith(number)
+
+
+def test_one_that_could_not_start_can_be_stopped(scope: Scope) -> None:
+    second = Scope(rail, port=int(scope.resource.split("::")[2]))
+    second._server.allow_reuse_address = False
+    with pytest.raises(OSError, match="in use"):
+        second.start()
+    stopping = threading.Thread(target=second.stop, daemon=True)
+    stopping.start()
+    stopping.join(2)
+    assert not stopping.is_alive()

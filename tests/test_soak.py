@@ -14,8 +14,9 @@ from rig.bench.bench import Slot, read_bench
 from rig.bench.slot import slot_lock
 from rig.errors import UsageProblem
 from rig.records.events import Outcome, UnitEnded
-from tests.sim_process import SimProcess, rig, start_rig, wait_until
+from tests.sim_process import SimProcess, rig, start_rig
 from tests.test_convert import FIRMWARE, OPENBEKEN, of_kind, run_of
+from tests.waiting import wait_until
 
 pytest.importorskip("unicorn")
 pytestmark = pytest.mark.soak

@@ -229,6 +229,13 @@ def test_a_tick_is_reported_as_load_when_it_lasts() -> None:
     assert 0.28 * MS < bench.loads[-1][1] - bench.loads[-2][1] < 0.5 * MS
 
 
+def test_a_handler_that_never_returns_is_the_end_too() -> None:
+    bench = run(*ticking(Asm().rest(), Asm().rest()), ms=20)
+    assert bench.soc.is_dead
+    assert bench.loads[-1][0] is Load.HALTED
+    assert bench.soc.now_ns < 3 * MS  # run() ended there
+
+
 def test_masked_interrupts_and_no_watchdog_is_the_end() -> None:
     bench = run(Asm(MAIN).rest(), ms=50)
     assert bench.soc.is_dead

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from supply_fake import until
+from waiting import until
 
 from rig.errors import BenchBlocked, UsageProblem
 from rig.sim.psu import PERSONALITIES, PsuServer, ResistiveLoad
@@ -28,7 +28,7 @@ CV, CC = 10.0, 2.0  # ohms: 3.3 V and 0.5 A end in 0.33 A, or in 1 V
 @pytest.fixture(params=list(PERSONALITIES))
 def psu(request: pytest.FixtureRequest) -> Iterator[PsuServer]:
     loads = [ResistiveLoad(CV) for _ in PERSONALITIES[request.param].specs]
-    with PsuServer(request.param, loads, serial="SIM1") as psu:
+    with PsuServer(request.param, loads, serial="SIM1", time_scale=0.1) as psu:
         yield psu
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from supply_fake import FakeSupply, until, write_acme
+from supply_fake import FakeSupply, write_acme
+from waiting import until
 
 from rig.errors import BenchBlocked, UsageProblem
 from rig.sim.psu import PsuServer, ResistiveLoad
@@ -63,11 +64,15 @@ def test_nagle_is_off_and_keepalive_on(fake: FakeSupply) -> None:
     assert sock is not None
     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
     assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-    started = time.monotonic()
-    for _ in range(10):
-        link.write("SEL A", "SEL B")
-        link.query("V?")
-    assert time.monotonic() - started < 0.2  # with Nagle each round takes 40 ms
+
+    def ten_rounds() -> float:
+        started = time.monotonic()
+        for _ in range(10):
+            link.write("SEL A", "SEL B")
+            link.query("V?")
+        return time.monotonic() - started
+
+    assert until(lambda: ten_rounds() < 0.2)  # with Nagle each round takes 40 ms, always
     link.close()
 
 
@@ -119,7 +124,7 @@ def test_a_hung_up_line_is_noticed_at_once_and_reopened_later(fake: FakeSupply) 
     started = time.monotonic()
     with pytest.raises(BenchBlocked, match=r"closed the connection\."):
         link.query("V?")
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 4  # not the timeout
     assert link.query("V?") == "V1 0.00"
     link.close()
 
@@ -129,7 +134,7 @@ def test_a_line_hung_up_in_place_of_an_answer_is_noticed_at_once(fake: FakeSuppl
     started = time.monotonic()
     with pytest.raises(BenchBlocked, match="closed the connection"):
         Link(fake.resource, Transport(timeout_s=5)).open()
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 4  # not the timeout
 
 
 def test_the_visa_library_is_the_users_choice(fake: FakeSupply, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -543,11 +548,21 @@ def test_a_serial_line_is_put_into_remote_first() -> None:
 def test_the_dialects_pause_is_kept_between_messages() -> None:
     with PsuServer("bk-9130b", [], serial="SIM1") as psu:
         supply = Supply.open(psu.resource)
-        for _ in range(5):
+        write, sent = supply.link._session.write, []
+
+        def noted(line: str) -> None:
+            began = time.monotonic()
+            write(line)
+            sent.append((began, time.monotonic()))
+
+        supply.link._session.write = noted
+        for _ in range(3):
             supply.link.write("INST:NSEL 1")
         supply.link.query("*IDN?")
-        times = [at for at, line in psu.received if line == "INST:NSEL 1"]
-        assert min(later - at for at, later in itertools.pairwise(times)) > 0.015e9
+        supply.link.query("*IDN?")
+        pauses = [began - ended for (_, ended), (began, _) in itertools.pairwise(sent)]
+        assert len(pauses) == 4
+        assert min(pauses) >= supply.dialect.transport.gap_s >= 0.02
         supply.close()
 
 

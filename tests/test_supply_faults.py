@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from supply_fake import until
+from waiting import until
 
 from rig.errors import BenchBlocked
 from rig.sim.psu import PsuServer, ResistiveLoad
@@ -97,14 +97,18 @@ def test_answers_in_pieces_and_with_nuls_are_read(channel: VisaChannel, psu: Psu
 
 
 def test_a_late_answer_is_never_the_next_questions(channel: VisaChannel, psu: PsuServer) -> None:
-    channel.on()
     d = channel._supply.dialect
     for query in (d.queries.amps, d.queries.output):
+        channel.configure(setting(channel), max_volts=5)
+        channel.on()
         psu.fault("late", seconds=0.6)
         sentence = gives_up(lambda query=query: channel._supply.ask(query, channel._limits))
         assert "(timeout)" in sentence
+        assert channel.off()  # as it was left to do in its line, too
         reading = channel.measure()
-        assert (reading.volts, reading.amps, reading.mode) == (3.3, 0.33, "cv")
+        assert (reading.volts, reading.amps, reading.mode) == (0, 0, "off")
+    channel.configure(setting(channel), max_volts=5)
+    channel.on()
     psu.fault("late", seconds=0.02, times=3)  # late, but in time
     assert channel.measure().volts == 3.3
     assert channel.off()
@@ -130,8 +134,9 @@ def test_a_supply_that_wakes_up_late_does_what_it_was_told_last(channel: VisaCha
     psu.clear_faults()
     assert until(lambda: len(psu.received) >= done + 3)
     assert [line for _, line in psu.received[done : done + 3]] == ["OP1 1", "OP1?", "OP1 0"]
-    assert psu.outputs[0].on is False
-    assert channel._supply.link.farewell == ()
+    assert until(lambda: not psu.outputs[0].on)  # a line is noted before it is carried out
+    assert channel.off()
+    assert channel._supply.link.farewells == {}
 
 
 def test_a_dead_connection_that_still_counts_is_one_sentence_and_waited_for(
@@ -144,7 +149,7 @@ def test_a_dead_connection_that_still_counts_is_one_sentence_and_waited_for(
     assert "It takes one connection only and may still count" in sentence
     assert psu.outputs[0].on is True
     assert channel.off() is False
-    monkeypatch.setattr(driver, "OFF_PATIENCE_S", 2.0)
+    monkeypatch.setattr(driver, "OFF_PATIENCE_S", 10.0)
     psu.fault("half-open", seconds=0.2)
     assert channel.off() is True
     assert psu.outputs[0].on is False
@@ -185,8 +190,9 @@ def test_an_answer_that_trails_a_comma_is_not_guessed_at(channel: VisaChannel, p
 
 @pytest.mark.parametrize("personality", ["rigol-dp832"])
 def test_a_slow_meter_shows_the_past_and_then_the_present(channel: VisaChannel, psu: PsuServer) -> None:
-    psu.fault("slow-meter", seconds=0.2)
+    psu.fault("slow-meter", seconds=60)
     channel.on()
     assert channel.measure().volts == 0
+    psu.fault("slow-meter", seconds=0.2)
     assert until(lambda: channel.measure().volts == 3.3)
     assert channel.off()

@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from supply_fake import FakeSupply, until, write_acme
+from supply_fake import FakeSupply, write_acme
+from waiting import until
 
 import rig
 from rig.bench.bench import open_bench
@@ -56,7 +57,7 @@ def folder_of_its_own() -> Iterator[Path]:
         for pid in processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
-        alone = until(lambda: not processes(), 10)
+        alone = until(lambda: not processes(), 20)  # a guardian without its supply gives up sooner
         for pid in processes():
             os.kill(pid, signal.SIGKILL)
     said = logs(folder)
@@ -121,10 +122,8 @@ print("on", flush=True)
     return process
 
 
-def test_a_lease_works_like_a_channel_and_ends_with_the_output_off(psu: PsuServer, runtime_folder: Path) -> None:
-    started = time.monotonic()
+def test_a_lease_works_like_a_channel_and_ends_with_the_output_off(psu: PsuServer) -> None:
     with lease(psu.resource, 1, max_volts=3.6) as channel:
-        assert time.monotonic() - started < 5
         assert (channel.instrument.model, channel.instrument.serial) == ("E36312A", "MY1001")
         assert (channel.limits.volts_step, channel.limits.capabilities[0]) == (0.001, "error-queue")
         assert channel.configure(SETTING, max_volts=3.6) == SETTING
@@ -138,15 +137,12 @@ def test_a_lease_works_like_a_channel_and_ends_with_the_output_off(psu: PsuServe
         assert channel.tripped() is None
         with pytest.raises(UsageProblem, match="nothing was sent"):
             channel.set_volts(3.7)
-        started = time.monotonic()
-        with lease(psu.resource, 2, max_volts=3.6):
-            assert time.monotonic() - started < 0.3
+        with lease(psu.resource, 2, max_volts=3.6) as second:
+            assert second.service_pid == channel.service_pid
     assert channel.off_confirmed is True
     assert psu.outputs[0].on is False
     with pytest.raises(BenchBlocked, match="is over"):
         channel.measure()
-    assert until(lambda: not processes(), 10)
-    assert [path.suffix for path in runtime_folder.iterdir()] == [".log"]
 
 
 def test_a_channel_is_leased_once_and_two_channels_are_apart(served: PsuServer) -> None:
@@ -179,7 +175,7 @@ def test_outputs_with_one_switch_are_leased_once(runtime_folder: Path, tmp_path:
         with open_bench(str(tmp_path / "bench.toml")) as bench:
             result = _check_slot(bench, bench.slot("A"))
         assert "one slot can use it" in result["verdict"]
-        assert result["verdict"].endswith("The bench file gives psu1 to slot B too.")
+        assert "the bench file gives it to slot B too" in result["verdict"]
         assert result["exit_code"] == 2
         assert not any(output.on for output in psu.outputs)
 
@@ -188,7 +184,7 @@ def test_a_killed_client_loses_its_output_and_not_its_neighbours(served: PsuServ
     mine = powered(served.resource, 2)
     other = other_process(served, 1, "time.sleep(60)")
     other.kill()
-    assert until(lambda: not served.outputs[0].on, 2)
+    assert until(lambda: not served.outputs[0].on)
     other.communicate()
     assert served.outputs[1].on
     lease(served.resource, 1, max_volts=3.6).close()  # and its lease is free
@@ -203,7 +199,7 @@ def test_a_childs_inherited_socket_does_not_keep_the_lease(served: PsuServer) ->
 if os.fork() == 0:
     print("forked", flush=True)
     os.close(1)
-    time.sleep(4)
+    time.sleep(6)
     os._exit(0)
 time.sleep(60)
 """,
@@ -211,20 +207,21 @@ time.sleep(60)
     assert other.stdout is not None
     assert other.stdout.readline() == "forked\n"
     other.kill()
-    assert until(lambda: not served.outputs[0].on, 2)
+    assert until(lambda: not served.outputs[0].on, 5)  # its child still lives
     other.communicate()
 
 
-def test_a_client_that_just_ends_loses_its_output(psu: PsuServer) -> None:
+def test_a_client_that_just_ends_loses_its_output(psu: PsuServer, runtime_folder: Path) -> None:
     other_process(psu, 1, "os._exit(1)").communicate()
-    assert until(lambda: not psu.outputs[0].on, 2)
-    assert until(lambda: not processes(), 10)  # and so does the service
+    assert until(lambda: not psu.outputs[0].on)
+    assert until(lambda: not processes())  # and then the service ends by itself
+    assert [path.suffix for path in runtime_folder.iterdir()] == [".log"]
 
 
 def test_a_killed_service_is_followed_by_its_guardian(psu: PsuServer, runtime_folder: Path) -> None:
     one, two = powered(psu.resource, 1), powered(psu.resource, 2)
     os.kill(one.service_pid, signal.SIGKILL)
-    assert until(lambda: not psu.outputs[0].on and not psu.outputs[1].on, 2)
+    assert until(lambda: not psu.outputs[0].on and not psu.outputs[1].on)
     with pytest.raises(BenchBlocked) as told:
         one.measure()
     assert told.value.code == "supply-lost"
@@ -254,6 +251,7 @@ def test_a_killed_guardian_is_replaced(psu: PsuServer) -> None:
     assert until(lambda: processes("guardian") not in ([], [leased.guardian_pid]))
     os.kill(leased.service_pid, signal.SIGKILL)
     assert until(lambda: not psu.outputs[0].on)  # it has only just been started
+    assert until(lambda: not processes())
     leased.close()
 
 
@@ -263,7 +261,7 @@ def test_a_terminated_service_switches_off_first(
 ) -> None:
     leased = powered(psu.resource)
     os.kill(leased.service_pid, number)
-    assert until(lambda: not psu.outputs[0].on, 2)
+    assert until(lambda: not psu.outputs[0].on)
     assert until(lambda: not processes())
     assert f"{number.name}: switching off" in logs(runtime_folder)
     assert "guardian" not in logs(runtime_folder)
@@ -279,6 +277,7 @@ def test_a_signal_to_all_at_once_leaves_the_guardian(psu: PsuServer) -> None:
     os.kill(leased.guardian_pid, signal.SIGTERM)
     os.kill(leased.service_pid, signal.SIGKILL)
     assert until(lambda: not psu.outputs[0].on)
+    assert until(lambda: not processes())  # it has read back what it did
     leased.close()
 
 
@@ -456,7 +455,8 @@ def test_an_output_that_stays_on_is_said_and_tried_again(tmp_path: Path, runtime
         if not others:
             assert until(lambda: "the service died" in logs(runtime_folder))
         fake.twist = lambda line: FakeSupply.GO_ON
-        assert until(lambda: fake.state["A"]["OUT"] == 0, 3)
+        assert until(lambda: fake.state["A"]["OUT"] == 0)
+        assert others or until(lambda: not processes())  # the guardian has read it back
     assert "could not be switched off" in logs(runtime_folder)
     assert ("guardian" in logs(runtime_folder)) is not others
 

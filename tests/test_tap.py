@@ -20,7 +20,8 @@ from pathlib import Path
 
 import pytest
 import serial
-from chip_on_wire import EFUSE, ChipOnWire, until
+from chip_on_wire import EFUSE, ChipOnWire
+from waiting import until
 
 from rig.chip.client import RomClient, crc32
 from rig.chip.frames import Request

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from chip_on_wire import until
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from waiting import until
 
 pytest.importorskip("unicorn", reason="a board needs unicorn (extra: sim)")
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 import serial
-from chip_on_wire import until
+from waiting import until
 
 from rig.sim.wire import Wire
 

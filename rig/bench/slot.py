@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 from rig.bench.bench import Slot
+from rig.bench.config import SupplyTable
 from rig.bench.link import SlotLink
 from rig.bench.power import BoardPower
 from rig.errors import BenchBlocked, UsageProblem
@@ -48,9 +49,39 @@ def slot_lock(slot: Slot) -> Iterator[int]:
         lock.close()
 
 
-def lease_slot(slot: Slot, holder: str, max_volts: float | None = None) -> client.LeasedChannel:
-    """The slot's supply channel, as bench.toml names it. Raises as `rig.supply.client.lease`."""
-    return client.lease(
+def sharing(slots: Iterable[Slot], slot: Slot) -> list[str]:
+    """The other slots that `slot`'s instrument feeds: by its table's name, its resource or its serial number."""
+
+    def is_its(supply: SupplyTable) -> bool:
+        mine, theirs = slot.supply.serial or "", supply.serial or ""
+        if mine.strip("0 -") and mine.upper() == theirs.upper():
+            return True
+        return runtime.resource_key(supply.resource) == runtime.resource_key(slot.supply.resource)
+
+    return [
+        one.name
+        for one in slots
+        if one.name != slot.name and (one.table.supply == slot.table.supply or is_its(one.supply))
+    ]
+
+
+def check_alone(model: str, slot: Slot, others: Sequence[str]) -> None:
+    """Outputs that switch together feed one slot. Raises UsageProblem if the bench file has `others` on them too."""
+    if others:
+        raise UsageProblem(
+            f"slot {slot.name}: the outputs of the {model} switch on and off together, so one slot can use it, but "
+            f"the bench file gives it to slot {', '.join(others)} too: a board being loaded there would come on"
+        )
+
+
+def lease_slot(
+    slot: Slot, holder: str, max_volts: float | None = None, *, others: Sequence[str] = ()
+) -> client.LeasedChannel:
+    """The slot's supply channel, as bench.toml names it; `others` as by `sharing`.
+
+    Raises as `rig.supply.client.lease`, and as `check_alone` for an instrument whose outputs switch together.
+    """
+    channel = client.lease(
         slot.supply.resource,
         slot.table.channel,
         max_volts=max_volts or slot.product.supply.maximum_volts,
@@ -59,6 +90,13 @@ def lease_slot(slot: Slot, holder: str, max_volts: float | None = None) -> clien
         holder=holder,
         dialect_dirs=slot.dialect_dirs,
     )
+    try:
+        if channel.together:
+            check_alone(channel.instrument.model, slot, others)
+    except BaseException:
+        channel.close()
+        raise
+    return channel
 
 
 @contextlib.contextmanager

@@ -42,7 +42,7 @@ class BoardProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "rig.sim.board", str(theirs.fileno())],
+                [sys.executable, "-m", "rig.sim.boardloop", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
             )

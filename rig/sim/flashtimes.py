@@ -1,7 +1,7 @@
 """How long one flash die takes, as the mask ROM and as running firmware see it.
 
 They differ: the ROM's are what is left in a public write log once the wire's time is taken off, the firmware's are
-round figures of data sheets, which are longer than most parts take. Nobody has measured either on one board.
+round figures typical of such dies. Nobody has measured both on one board.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ class ChipTimes:
         return ChipTimes(crc_bytes_per_s=self.crc_bytes_per_s * speed, **times)
 
 
-# What firmware waits for, seconds, by the bytes that are erased. Source: typical figures of the TH25Q16HB's class,
-# recalled; not measured on a board.
+# What firmware waits for, seconds, by the bytes that are erased. Guess: typical of the TH25Q16HB's class.
 FIRMWARE_ERASE_S = {SECTOR: 0.045, 0x8000: 0.150, 0x10000: 0.250, SIZE: 8.0}
 FIRMWARE_PROGRAM_S = 0.0002  # 32 bytes: guess between a byte's and a page's data sheet figures
 FIRMWARE_READ_S = 4e-6  # 32 bytes: guess, two lines at 26 MHz or better

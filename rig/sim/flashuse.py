@@ -2,7 +2,8 @@
 
 The executing chip changes the content when it starts an operation, and waits. Here the operations of one stretch of
 flash work are remembered, and where the supply sagged in it, or went away, what they did is taken back in part (see
-rig.sim.cells). All operations of a stretch share one fate: a firmware's erase or page is one.
+rig.sim.cells). All operations of a stretch share one fate: a firmware's erase or page is one. A stretch that a
+transmit burst hides is not judged, nor is power lost in it.
 """
 
 from __future__ import annotations

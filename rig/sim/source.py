@@ -59,9 +59,10 @@ class Feed:
 
     def drive(self) -> Drive | None:
         """What feeds the board, None when nothing does."""
-        if self.sag is not None:
+        drive = self._part_drive() if not self.direct else self._bench_drive()
+        if self.sag is not None and drive is not None:  # it pulls down what there is
             return Drive(self.sag, _SAG_AMPS, sink=_SAG_AMPS, metered=False, own_limit=False)
-        return self._part_drive() if not self.direct else self._bench_drive()
+        return drive
 
     def _bench_drive(self) -> Drive | None:
         point, part, fixed = self.set_point, self._part, self._rail.fixed_volts

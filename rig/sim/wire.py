@@ -158,6 +158,11 @@ class Wire:
             self._incoming.append((start, piece, baud))
         self._incoming_free = start
 
+    @property
+    def next_arrival(self) -> float:
+        """When the next piece has arrived (inf: none is under way)."""
+        return self._incoming[0][0] if self._incoming else float("inf")
+
     def arrived(self, now: float, chip_baud: int) -> list[tuple[float, bytes]]:
         """Pieces whose last byte has arrived, as a chip listening at `chip_baud` reads them."""
         pieces = []

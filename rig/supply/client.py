@@ -77,10 +77,18 @@ class LeasedChannel(SupplyChannel):
     switches; requests are served in the order in which they were made."""
 
     def __init__(
-        self, instrument: Instrument, limits: Limits, service_pid: int, guardian_pid: int, link: wire.Lines
+        self,
+        instrument: Instrument,
+        limits: Limits,
+        service_pid: int,
+        guardian_pid: int,
+        link: wire.Lines,
+        *,
+        together: bool = False,
     ) -> None:
         self.instrument = instrument
         self.limits = limits
+        self.together = together  # the instrument's outputs have one switch: nobody else may hang on another
         self.service_pid = service_pid
         self.guardian_pid = guardian_pid
         self.off_confirmed: bool | None = None  # after closing: whether the output was read back off
@@ -232,7 +240,10 @@ def _try_lease(path: Path, request: dict[str, Any], deadline: float) -> LeasedCh
         raise
     sock.settimeout(ANSWER_S)
     limits = Limits(**{**reply["limits"], "capabilities": tuple(reply["limits"]["capabilities"])})
-    return LeasedChannel(Instrument(**reply["instrument"]), limits, reply["service"], reply["guardian"], link)
+    return LeasedChannel(
+        Instrument(**reply["instrument"]), limits, reply["service"], reply["guardian"], link,
+        together=reply["together"],
+    )  # fmt: skip
 
 
 def _start(request: dict[str, Any], dialect_dirs: Sequence[Path], folder: Path, deadline: float) -> str:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_v
 
 from rig.errors import UsageProblem
 from rig.supply.channel import Instrument
-from rig.supply.models import ChannelLimits, Model, Module, Sequence_, Source, Table
+from rig.supply.models import ChannelLimits, Model, Module, Place, Sequence_, Source, Table
 from rig.supply.replies import BitReply, ErrorReply, NumberReply, Reply, TextReply, Value, WordReply
 
 SHIPPED = Path(__file__).parent / "dialects"
@@ -51,6 +51,7 @@ class Transport(Table):
 
     port: int | None = Field(default=None, gt=0, lt=65536)  # raw TCP, for composing a resource from a host name
     baud: int | None = None  # serial instruments
+    stop_bits: Literal[1, 2] | None = None
     read_termination: str = "\n"
     write_termination: str = "\n"
     gap_s: float = Field(default=0, ge=0, le=1)
@@ -106,13 +107,14 @@ class Commands(Table):
     ocp_on: Command | None = None
     ocp_off: Command | None = None
     ocp_clear: Command | None = None
-    opening: Command | None = None  # once, right after *IDN?
+    opening: Command | None = None  # first in every session, before *IDN? once the dialect is known
 
 
 class Queries(Table):
     volts: Query
     amps: Query
     output: Query  # of the channel's own switch
+    independent: Query | None = None  # its outputs are not coupled (series, parallel, tracking)
     master: Query | None = None  # of a switch behind it, which all channels share: on is both
     measured_volts: Query
     measured_amps: Query
@@ -124,6 +126,7 @@ class Queries(Table):
     ocp_enabled: Query | None = None
     ocp_tripped: Query | None = None
     error: Query | None = None
+    command_error: Query | None = None  # where `error` tells nothing of a line that was not understood; see `probe`
     module: Query | None = None  # what is plugged into a channel's slot
 
 
@@ -202,7 +205,10 @@ class Dialect(Table):
                 return
 
     def _wrong_replies(self) -> Iterator[str]:
-        flags = {"output", "master", "ovp_enabled", "ocp_enabled", "ovp_tripped", "ocp_tripped"}
+        flags = {
+            "output", "independent", "master", "ovp_enabled", "ocp_enabled", "ovp_tripped", "ocp_tripped",
+            "command_error",
+        }  # fmt: skip
         for name, query in self.queries:
             if query is None:
                 continue
@@ -224,6 +230,23 @@ class Dialect(Table):
                 yield f"queries.{name} has a reply of the wrong kind or with the wrong meanings"
 
     def _wrong_templates(self) -> Iterator[str]:
+        yield from self._misplaced_fields()
+        yield from self._lost_decimals()
+
+    def _misplaced_fields(self) -> Iterator[str]:
+        """A field that nothing fills: a value where there is none, a channel in a line that is for all."""
+        for name, command in self.commands:
+            fields = {field for line in (command.send if command else []) for field, _ in _template_fields(line)}
+            if "value" in fields and name not in ("volts", "amps", "ovp", "ocp"):
+                yield f"commands.{name} has no {{value}}"
+            if fields and name == "opening":
+                yield "commands.opening is for the whole instrument and has no {channel}"
+        for name in ("error", "master"):
+            query: Query | None = getattr(self.queries, name)
+            if query is not None and any(_template_fields(line) for line in [*query.before, query.send]):
+                yield f"queries.{name} is for the whole instrument and has no {{channel}}"
+
+    def _lost_decimals(self) -> Iterator[str]:
         """A value must arrive whole: `{value:.1f}` would send 3.3 for 3.34."""
         for name in ("volts", "amps", "ovp", "ocp"):
             command: Command | None = getattr(self.commands, name)
@@ -265,6 +288,13 @@ class Dialect(Table):
             idn=idn, maker=part["maker"].strip(), model=part["model"].strip(), serial=part["serial"].strip(),
             firmware=part["firmware"].strip(), dialect=self.name,
         )  # fmt: skip
+
+    @property
+    def latches_trips(self) -> bool:
+        """A trip may have been told, and forgotten, before we asked."""
+        return any(
+            query is not None and query.latched for query in (self.queries.ovp_tripped, self.queries.ocp_tripped)
+        )
 
     def _model(self, name: str) -> Model | None:
         return next((model for model in self.model if model.name.upper() == name.upper()), None)
@@ -373,7 +403,7 @@ def _first_problem(bad: ValidationError) -> str:
 def _tables(_: type[BaseModel]) -> list[type[BaseModel]]:
     return [
         Dialect, Identity, Transport, Command, Query, Commands, Queries, Missing, Sequence_, Timings, ChannelLimits,
-        Model, Module, NumberReply, WordReply, BitReply, ErrorReply,
+        Model, Module, Place, NumberReply, WordReply, BitReply, ErrorReply,
     ]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from rig.errors import BenchBlocked, UsageProblem
 from rig.supply.channel import Instrument, Limits, Mode, Reading, Setting, SupplyChannel, Trip, checked_maximum
 from rig.supply.dialect import Command, Query
 from rig.supply.instrument import Supply
+from rig.supply.models import Place
 from rig.supply.replies import BitReply, Value, WordReply
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,8 @@ class VisaChannel(SupplyChannel):
                 raise self._refused("could not be switched off before it was set")
             for old in self._supply.errors():
                 log.info("%s: left over: %s", self.name, old)
+            self._require_independent()
+            self._quiet_others()
             if c.ovp is not None and q.ovp is not None and wanted.ovp is not None:
                 self._put(c.ovp, wanted.ovp, q.ovp, self._limits.ovp_step, "OVP", "V")
                 self._switch(c.ovp_on, q.ovp_enabled, True, "OVP")
@@ -218,6 +221,8 @@ class VisaChannel(SupplyChannel):
 
     def _verify(self, setting: Setting) -> None:
         """Everything still reads as it was set: nobody turned a knob."""
+        self._require_independent()
+        self._require_quiet_others()
         q = self._supply.dialect.queries
         checks: list[tuple[Query | None, float | bool | None, float, str]] = [
             (q.ovp, setting.ovp, self._limits.ovp_step, "OVP"),
@@ -234,6 +239,47 @@ class VisaChannel(SupplyChannel):
             if not _agrees(value, expected, tolerance):
                 self._set = None
                 raise self._refused(f"had its {what} changed by somebody since it was set: it reads {value}")
+
+    def _require_independent(self) -> None:
+        """In series, parallel or tracking, what is set here drives an output that may be another slot's."""
+        query = self._supply.dialect.queries.independent
+        if query is not None and self._supply.ask(query, self._limits) is not True:
+            self._set = None
+            raise self._refused(
+                "is coupled with another output (series, parallel or tracking): make its outputs independent"
+            )
+
+    def _others(self) -> list[Place]:
+        """The outputs that go on with this one."""
+        d = self._supply.dialect
+        if d.outputs != "together":
+            return []
+        model = d.model_of(self._supply.instrument.model)
+        known: list[Place] = [*model.channel] or [Place(number=number) for number in model.numbers]
+        return [place for place in [*known, *model.unused] if place.number != self.number]
+
+    def _quiet_others(self) -> None:
+        """Nothing that was left set on an output which goes on with this one may come on."""
+        d = self._supply.dialect
+        for other in self._others():
+            self._supply.tell(d.commands.volts, other, 0.0)
+            if not self._wait(lambda other=other: self._is_quiet(other), d.timings.set_s):  # type: ignore[misc]
+                raise self._refused(
+                    f"goes on together with output {other.number}, which could not be set to 0 V and reads "
+                    f"{self._supply.ask(d.queries.volts, other)} V"
+                )
+
+    def _require_quiet_others(self) -> None:
+        for other in self._others():
+            if not self._is_quiet(other):
+                self._set = None
+                raise self._refused(
+                    f"goes on together with output {other.number}, which somebody set to "
+                    f"{self._supply.ask(self._supply.dialect.queries.volts, other)} V since this one was set"
+                )
+
+    def _is_quiet(self, other: Place) -> bool:
+        return _agrees(self._supply.ask(self._supply.dialect.queries.volts, other), 0.0, self._volts_tolerance)
 
     def _put(self, command: Command, value: float, query: Query, tolerance: float, what: str, unit: str) -> None:
         self._change(command, value, query, tolerance, what, unit, verify=True)
@@ -291,10 +337,10 @@ class VisaChannel(SupplyChannel):
         d = self._supply.dialect
         self._hold_others_back()
         started = time.monotonic_ns()
-        with self._supply.parting(d.commands.output_off, self._limits):
-            self._supply.tell(d.commands.output_on, self._limits)
-            self._shows_old_trip = False
-            is_on = self._is_on()
+        self._supply.may_be_on(self._limits)
+        self._supply.tell(d.commands.output_on, self._limits)
+        self._shows_old_trip = False
+        is_on = self._is_on()
         ended = time.monotonic_ns()
         over = lambda: self._is_on() or self.tripped() is not None  # noqa: E731 - a trip need not be waited for
         if not is_on and not (self._wait(over, d.timings.output_s) and self._is_on()):
@@ -328,14 +374,20 @@ class VisaChannel(SupplyChannel):
         is_off = self._until(d.queries.output, False, d.timings.output_s)
         if is_off:
             self._on = False
+            self._supply.is_off(self._limits)
         return is_off
 
     def _clear_trips(self) -> None:
-        c, trip = self._supply.dialect.commands, self.tripped()
-        if not self._supply.dialect.tells_trips:  # then there may always be one
+        d = self._supply.dialect
+        c, trip = d.commands, self.tripped()
+        if not d.tells_trips or d.latches_trips:  # then there may be one that nothing tells any more
             for clear in (c.ovp_clear, c.ocp_clear):
                 if clear is not None:
                     self._supply.tell(clear, self._limits)
+            if trip is not None:
+                log.warning("%s: %s had tripped; cleared", self.name, trip)
+            self._supply.forget_trips(self._limits)
+            trip = self.tripped()
         while trip is not None:
             if trip == "ocp" and self._supply.dialect.ocp_rearm == "output_on":
                 self._shows_old_trip = True

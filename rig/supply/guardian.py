@@ -138,7 +138,14 @@ def rescue(how: dict[str, Any], channels: set[int]) -> bool:
     from rig.supply.driver import VisaChannel
     from rig.supply.instrument import Supply
 
-    left, said = set(channels), ""
+    left = set(channels)
+    said: set[str] = set()
+
+    def say_once(text: str) -> None:
+        if text not in said:
+            said.add(text)
+            _say(text)
+
     deadline = time.monotonic() + RESCUE_S
     while True:
         try:
@@ -150,15 +157,18 @@ def rescue(how: dict[str, Any], channels: set[int]) -> bool:
             )
             try:
                 for number in sorted(left):
-                    if VisaChannel(supply, number, max_volts=1).off():
+                    try:
+                        off = VisaChannel(supply, number, max_volts=1).off()
+                    except RigError as bad:  # of this channel: the others must not wait for it
+                        say_once(f"channel {number}, not yet: {bad}")
+                        continue
+                    if off:
                         left.discard(number)
                         _say(f"channel {number} switched off and read back off")
             finally:
                 supply.close()
         except RigError as bad:
-            if str(bad) != said:
-                said = str(bad)
-                _say(f"not yet: {bad}")
+            say_once(f"not yet: {bad}")
         if not left or time.monotonic() > deadline:
             break
         time.sleep(0.2)

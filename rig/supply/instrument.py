@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rig.errors import BenchBlocked, UsageProblem
 from rig.supply.channel import Instrument
 from rig.supply.dialect import Command, Dialect, Query, Transport, load, recognise
-from rig.supply.models import ChannelLimits
+from rig.supply.models import ChannelLimits, Place
 from rig.supply.replies import BitReply, Value
 from rig.supply.visa import Link
 
@@ -25,9 +24,7 @@ class Supply:
         self.link = link
         self.dialect = dialect
         self.instrument = instrument
-        self._latched: dict[
-            str, int
-        ] = {}  # by what was sent: bits of a latched register, seen since the last forgetting
+        self._latched: dict[str, int] = {}  # by what was sent: the bits seen since the last forgetting
 
     @classmethod
     def open(
@@ -45,7 +42,7 @@ class Supply:
         serial number is not `serial`; BenchBlocked("supply-lost") if nothing answers.
         """
         named = load(dialect, folders) if dialect is not None else None
-        link = Link(resource, named.transport if named else Transport())
+        link = Link(resource, named.transport, _opening(named)) if named else Link(resource, Transport())
         idn = link.open(patience_s)
         try:
             if named is None:
@@ -58,8 +55,7 @@ class Supply:
                     f"not {serial}: correct bench.toml or the cabling."
                 )
             supply = cls(link, named, instrument)
-            opening = named.commands.opening.send if named.commands.opening else []
-            link.adopt(named.transport, [filled(line, None) for line in opening])
+            link.adopt(named.transport, _opening(named))
             supply.errors()
         except BaseException:
             link.close()
@@ -71,26 +67,24 @@ class Supply:
         model, query = self.instrument.model, self.dialect.queries.module
         if query is None or number not in self.dialect.model_of(model).numbers:
             return self.dialect.channel(model, number)
-        raw = self.link.query(query.send.format(channel=number, name=number))
-        module = str(self.dialect.read(query, raw, number)).strip('"')
+        module = str(self.ask(query, Place(number=number))).strip('"')
         return self.dialect.channel(model, number, module)
 
-    def tell(self, command: Command, limits: ChannelLimits, value: float | None = None) -> None:
+    def tell(self, command: Command, limits: Place, value: float | None = None) -> None:
         self.link.write(*(filled(line, limits, value) for line in command.send))
 
-    @contextlib.contextmanager
-    def parting(self, command: Command, limits: ChannelLimits) -> Iterator[None]:
-        """Meanwhile, a line that stops answering is left with this command in it."""
-        self.link.farewell = [filled(line, limits) for line in command.send]
-        try:
-            yield
-        finally:
-            self.link.farewell = ()
+    def may_be_on(self, limits: Place) -> None:
+        """From now on a line that stops answering is left with this output's switching off in it."""
+        self.link.farewells[limits.number] = [filled(line, limits) for line in self.dialect.commands.output_off.send]
 
-    def ask_raw(self, query: Query, limits: ChannelLimits | None = None) -> str:
+    def is_off(self, limits: Place) -> None:
+        """It was read back off: :meth:`may_be_on` is over."""
+        self.link.farewells.pop(limits.number, None)
+
+    def ask_raw(self, query: Query, limits: Place | None = None) -> str:
         return self.link.query(filled(query.send, limits), [filled(line, limits) for line in query.before])
 
-    def ask(self, query: Query, limits: ChannelLimits | None = None) -> Value:
+    def ask(self, query: Query, limits: Place | None = None) -> Value:
         """What a query says now. A latched register is read twice: the first reading tells, and clears, the past.
 
         A trip that any reading has shown stays told until :meth:`forget_trips`.
@@ -98,22 +92,23 @@ class Supply:
         raw = self.ask_raw(query, limits)
         if not query.latched or not isinstance(query.reply, BitReply):
             return self.meaning(query, raw, limits)
+        self.meaning(query, raw, limits)  # raises what cannot be read
         again = self.ask_raw(query, limits)
-        self.meaning(query, again, limits)  # raises what cannot be read
+        self.meaning(query, again, limits)
         sent = filled(query.send, limits)
         past, now = query.reply.number(raw), query.reply.number(again)
         self._latched[sent] = self._latched.get(sent, 0) | past | now
         lasting = query.reply.meanings() == {True, False}
         return self.meaning(query, str(self._latched[sent] if lasting else now), limits)
 
-    def forget_trips(self, limits: ChannelLimits) -> None:
+    def forget_trips(self, limits: Place) -> None:
         """After trips were cleared: what latched registers have shown until now does not count any more."""
         for query in (self.dialect.queries.ovp_tripped, self.dialect.queries.ocp_tripped):
             if query is not None and query.latched:
                 self.ask_raw(query, limits)
                 self._latched.pop(filled(query.send, limits), None)
 
-    def meaning(self, query: Query, raw: str, limits: ChannelLimits | None = None) -> Value:
+    def meaning(self, query: Query, raw: str, limits: Place | None = None) -> Value:
         try:
             return self.dialect.read(query, raw, limits.number if limits else 0)
         except ValueError as bad:
@@ -128,7 +123,9 @@ class Supply:
         """Empty the error queue; what was in it, oldest first."""
         query = self.dialect.queries.error
         found: list[str] = []
-        while query is not None and len(found) < ERROR_QUEUE_DEPTH:
+        if query is None:
+            return found
+        for _ in range(ERROR_QUEUE_DEPTH):  # a queue may never empty
             raw = self.ask_raw(query)
             entry = str(self.meaning(query, raw))
             if entry:
@@ -144,6 +141,10 @@ class Supply:
         self.link.close()
 
 
+def _opening(dialect: Dialect) -> list[str]:
+    return [filled(line, None) for line in dialect.commands.opening.send] if dialect.commands.opening else []
+
+
 def _must_be(dialect: Dialect, idn: str) -> Instrument:
     instrument = dialect.recognise(idn)
     if instrument is None:
@@ -154,7 +155,7 @@ def _must_be(dialect: Dialect, idn: str) -> Instrument:
     return instrument
 
 
-def filled(line: str, limits: ChannelLimits | None, value: float | None = None) -> str:
+def filled(line: str, limits: Place | None, value: float | None = None) -> str:
     """A template of the dialect with its channel and value put in."""
     if limits is None:
         return line.format(channel=0, name="")

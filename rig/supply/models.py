@@ -39,12 +39,17 @@ class Module(Table):
     source: Source
 
 
-class ChannelLimits(Module):
+class Place(Table):
+    """One output of an instrument, as lines name it."""
+
+    number: int = Field(gt=0)
+    name: str = ""
+
+
+class ChannelLimits(Module, Place):
     """What one channel can do."""
 
     names: list[str] = []
-    number: int = Field(gt=0)
-    name: str = ""
 
 
 class Model(Table):
@@ -54,6 +59,7 @@ class Model(Table):
     channel: list[ChannelLimits] = []
     slots: int = Field(default=0, ge=0, le=16)
     sequence: Sequence_ | None = None
+    unused: list[Place] = []  # outputs for no board; they go on with the others where outputs switch together
 
     @model_validator(mode="after")
     def _one_way(self) -> Model:

@@ -52,6 +52,8 @@ def probe(supply: Supply, number: int) -> Probe:
                 "switch it off at the instrument (with nothing of value on it) and check again.",
             )
         supply.errors()
+        if supply.dialect.queries.command_error is not None:
+            supply.ask(supply.dialect.queries.command_error, limits)  # what was not understood before we came
         found: dict[str, Value] = {}
         rows = [
             _ask(supply, name, query, limits, found) for name, query in supply.dialect.queries if query is not None
@@ -99,10 +101,12 @@ def _ask(supply: Supply, name: str, query: Query, limits: ChannelLimits, found: 
     try:
         reply = supply.ask_raw(query, limits)
         found[name] = query.reply.parse(reply, limits.number)
+        if name == "independent" and found[name] is not True:
+            problem = "its outputs are coupled (series, parallel or tracking): make them independent"
     except (BenchBlocked, ValueError) as bad:
         problem = str(bad)
     ms = (time.monotonic() - started) * 1000
-    return _row(supply, f"queries.{name}", filled(query.send, limits), reply, ms, problem)
+    return _row(supply, limits, f"queries.{name}", filled(query.send, limits), reply, ms, problem)
 
 
 def _write_back(supply: Supply, name: str, command: Command, limits: ChannelLimits, value: float | None) -> Row:
@@ -114,13 +118,16 @@ def _write_back(supply: Supply, name: str, command: Command, limits: ChannelLimi
         problem = str(bad)
     ms = (time.monotonic() - started) * 1000
     text = "; ".join(filled(line, limits, value) for line in command.send)
-    return _row(supply, f"commands.{name}", text, "", ms, problem)
+    return _row(supply, limits, f"commands.{name}", text, "", ms, problem)
 
 
-def _row(supply: Supply, entry: str, sent: str, reply: str, ms: float, problem: str) -> Row:
+def _row(supply: Supply, limits: ChannelLimits, entry: str, sent: str, reply: str, ms: float, problem: str) -> Row:
     errors: list[str] = []
+    register = supply.dialect.queries.command_error
     try:
         errors = supply.errors()
+        if register is not None and supply.ask(register, limits) is True:
+            errors.append(f"a command error in {filled(register.send, limits)}")
     except BenchBlocked as bad:
         problem = problem or str(bad)
     if errors and not problem:

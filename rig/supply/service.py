@@ -270,7 +270,10 @@ class Service:
                 self.unsafe.clear()  # else the switching off of an old lease would go on, and hit this one
             self.unsafe.pop(number, None)  # its new user's now: configuring begins with switching off
         limits = asdict(client.channel.limits)
-        return {"instrument": asdict(mine), "limits": limits, "service": os.getpid(), "guardian": self.guardian.pid}
+        return {
+            "instrument": asdict(mine), "limits": limits, "together": together, "service": os.getpid(),
+            "guardian": self.guardian.pid,
+        }  # fmt: skip
 
     def _name(self, request: dict[str, Any]) -> dict[str, Any]:
         """Another process found this instrument behind another resource."""

@@ -22,7 +22,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import pyvisa
-from pyvisa.constants import StatusCode
+from pyvisa.constants import StatusCode, StopBits
 from pyvisa.errors import Error as VisaError
 from pyvisa.errors import VisaIOError
 
@@ -69,19 +69,21 @@ class Link:
 
     Every failure is BenchBlocked("supply-lost"); the session is then closed, and the next use opens a new one,
     which has to be the same instrument. `generation` counts the sessions: what was known under another one is
-    no longer known. `farewell` is sent, unanswered, before a session that stopped answering is closed: a supply that
-    only hung carries it out when it wakes, after what it had not yet done.
+    no longer known. `farewells`, the lines that switch off what may be on, by channel, are sent, unanswered, before a
+    session that stopped answering is closed: a supply that only hung carries them out when it wakes, after what it
+    had not yet done. They stay until whoever put them there takes them away. `opening` is sent first in every
+    session: a serial instrument in local mode may not even answer *IDN?.
     """
 
-    def __init__(self, resource: str, transport: Transport) -> None:
+    def __init__(self, resource: str, transport: Transport, opening: Sequence[str] = ()) -> None:
         self.resource = resource
         self.transport = transport
         self.lock = threading.RLock()
         self.generation = 0
         self.idn = ""
-        self.farewell: Sequence[str] = ()
+        self.farewells: dict[int, Sequence[str]] = {}
         self._identified = False  # in this session
-        self._opening: Sequence[str] = ()  # sent after *IDN? of every session
+        self._opening = tuple(opening)
         self._session: Any = None
         self._free_at = 0.0
 
@@ -99,10 +101,11 @@ class Link:
     def adopt(self, transport: Transport, opening: Sequence[str]) -> None:
         """Now that the dialect is known: its line settings, and what it wants said at the start of a session."""
         with self.lock:
-            self.transport, self._opening = transport, opening
+            missed = () if tuple(opening) == self._opening else tuple(opening)
+            self.transport, self._opening = transport, tuple(opening)
             self._free_at = time.monotonic() + transport.gap_s  # *IDN? was asked without knowing of it
             self._prepare()
-            for line in opening:
+            for line in missed:
                 self._send(line)
 
     def close(self) -> None:
@@ -141,6 +144,8 @@ class Link:
             self._identified = False
             self.generation += 1
             self._prepare()
+            for line in self._opening:
+                self._send(line)
             idn = self._identify()
             if self.idn and idn != self.idn:
                 self.close()
@@ -148,8 +153,6 @@ class Link:
                     "supply-lost", f"At {self.resource} there is now another instrument ({idn}); it was {self.idn}."
                 )
             self.idn, self._identified = idn, True
-            for line in self._opening:
-                self._send(line)
             return idn
 
     def _identify(self) -> str:
@@ -184,6 +187,8 @@ class Link:
             session.write_termination = how.write_termination
             if how.baud is not None and hasattr(session, "baud_rate"):
                 session.baud_rate = how.baud
+            if how.stop_bits is not None and hasattr(session, "stop_bits"):
+                session.stop_bits = StopBits.two if how.stop_bits == 2 else StopBits.one
         except _BROKEN as bad:
             raise self._lost(_why(bad)) from bad
         sock = self._socket()
@@ -226,13 +231,16 @@ class Link:
             raise self._lost(_why(bad)) from bad
 
     def _send(self, line: str) -> None:
+        try:
+            self._put(line)
+        except _BROKEN as bad:
+            raise self._lost(f"did not take {line!r} ({_why(bad)})") from bad
+
+    def _put(self, line: str) -> None:
         wait = self._free_at - time.monotonic()
         if wait > 0:
             time.sleep(wait)
-        try:
-            self._session.write(line)
-        except _BROKEN as bad:
-            raise self._lost(f"did not take {line!r} ({_why(bad)})") from bad
+        self._session.write(line)
         self._free_at = time.monotonic() + self.transport.gap_s
 
     def _receive(self, line: str) -> str:
@@ -260,11 +268,11 @@ class Link:
             raise self._lost(f"closed the connection when asked {line!r}")
 
     def _lost(self, what: str) -> BenchBlocked:
-        farewell, self.farewell = self.farewell, ()
         if self._session is not None and self._identified:
-            with contextlib.suppress(BenchBlocked):
-                for line in farewell:
-                    self._send(line)
+            with contextlib.suppress(*_BROKEN):
+                for farewell in self.farewells.values():
+                    for line in farewell:
+                        self._put(line)
         self.close()
         return BenchBlocked("supply-lost", f"The supply at {self.resource} {what}.")
 

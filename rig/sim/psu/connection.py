@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 from collections import deque
 from time import monotonic
@@ -17,7 +18,7 @@ class Connection:
     def __init__(self, client: socket.socket) -> None:
         self.socket = client
         self.ghost = False
-        self.last_line_at = -1.0  # monotonic seconds
+        self.last_line_at = -math.inf  # monotonic seconds
         self.buffer = bytearray()
         self.waiting: deque[bytes | None] = deque()  # lines that were read and are still to be carried out
         self._overrun = False

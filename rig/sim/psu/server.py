@@ -22,7 +22,7 @@ from rig.errors import UsageProblem
 from rig.sim.psu.bk_9130b import Bk9130B
 from rig.sim.psu.connection import Connection
 from rig.sim.psu.faults import Faults
-from rig.sim.psu.instrument import CALM_S, Instrument
+from rig.sim.psu.instrument import WATCH_S, Instrument
 from rig.sim.psu.keysight_e3631a import KeysightE3631A
 from rig.sim.psu.keysight_e36312a import KeysightE36312A
 from rig.sim.psu.keysight_n6705c import KeysightN6705C
@@ -209,7 +209,7 @@ class PsuServer:
             except Exception:  # the protections, sequences and meter after it must still have their turn
                 if not failing:
                     log.exception("the simulated supply's clock failed, and goes on")
-                due, failing = monotonic() + CALM_S, True
+                due, failing = monotonic() + WATCH_S, True
 
     # The clients' thread
 

@@ -1,7 +1,6 @@
 """Watchdog at 0x00802900.
 
-Source: Beken SDK driver/wdt/wdt.c. The unit of its period, 1 ms, is a guess:
-what the SDK's callers assume.
+Source: Beken SDK driver/wdt/wdt.c. The unit of its period (1 ms) is a guess, which the SDK's callers share.
 """
 
 from __future__ import annotations
