@@ -25,6 +25,7 @@ from rig.line.station import Job
 from rig.sim.psu import PsuServer, ResistiveLoad
 from rig.supply import dialect, driver, guardian
 from rig.supply.channel import Setting
+from rig.supply.client import lease
 from rig.supply.dialect import Transport
 from rig.supply.driver import VisaChannel
 from rig.supply.instrument import ERROR_QUEUE_DEPTH, Supply
@@ -176,12 +177,12 @@ def test_a_bench_with_two_slots_on_one_switch_is_refused(runtime_folder: Path, t
         (tmp_path / "bench.toml").write_text(TOGETHER.format(one=psu.resource, two=other_name))
         with open_bench(str(tmp_path / "bench.toml")) as bench:
             slot = bench.slot("A")
-            with lease_slot(slot, "the test") as leased:  # keeps the service
+            with lease(psu.resource, 1, max_volts=3.6) as leased:
                 assert leased.together
                 service = leased.service_pid
             job = Job(units=("1",), image=Path("x"), image_sha256="", flasher="native")
             for refuse in (
-                lambda: lease_slot(slot, "the test", others=sharing(bench.slots.values(), slot)),
+                lambda: lease_slot(slot, "the test"),
                 lambda: _prepare(bench, [slot], job),
             ):
                 with pytest.raises(UsageProblem, match=r"slot A: .*E3631A.* one slot .* to slot B too") as told:
@@ -209,7 +210,7 @@ def test_one_instrument_under_two_names_is_one(tmp_path: Path, other: dict[str, 
         text = text.replace(f'"{other["resource"]}"', f'"{other["resource"]}"\nserial = "{other["serial"]}"')
     (tmp_path / "bench.toml").write_text(text)
     with open_bench(str(tmp_path / "bench.toml")) as bench:
-        assert sharing(bench.slots.values(), bench.slot("A")) == (["B"] if shared else [])
+        assert sharing(bench.slot("A")) == (["B"] if shared else [])
 
 
 # Coupled outputs

@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rig.bench.config import BenchConfig, SlotTable, SupplyTable, load_bench, profile_folders
@@ -33,6 +33,7 @@ class Slot:
     supply: SupplyTable
     product: Product
     dialect_dirs: tuple[Path, ...] = ()
+    neighbours: tuple[Slot, ...] = field(default=(), repr=False, compare=False)  # the bench's other slots
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,9 @@ def read_bench(path: Path) -> Bench:
         name: Slot(name, table, config.supply[table.supply], load_product(table.product, products), dialects)
         for name, table in config.slot.items()
     }
+    alone = list(slots.values())
+    for slot in alone:
+        slots[slot.name] = replace(slot, neighbours=tuple(one for one in alone if one is not slot))
     return Bench(config, slots)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -49,7 +49,7 @@ def slot_lock(slot: Slot) -> Iterator[int]:
         lock.close()
 
 
-def sharing(slots: Iterable[Slot], slot: Slot) -> list[str]:
+def sharing(slot: Slot) -> list[str]:
     """The other slots that `slot`'s instrument feeds: by its table's name, its resource or its serial number."""
 
     def is_its(supply: SupplyTable) -> bool:
@@ -58,26 +58,20 @@ def sharing(slots: Iterable[Slot], slot: Slot) -> list[str]:
             return True
         return runtime.resource_key(supply.resource) == runtime.resource_key(slot.supply.resource)
 
-    return [
-        one.name
-        for one in slots
-        if one.name != slot.name and (one.table.supply == slot.table.supply or is_its(one.supply))
-    ]
+    return [one.name for one in slot.neighbours if one.table.supply == slot.table.supply or is_its(one.supply)]
 
 
-def check_alone(model: str, slot: Slot, others: Sequence[str]) -> None:
-    """Outputs that switch together feed one slot. Raises UsageProblem if the bench file has `others` on them too."""
-    if others:
+def check_alone(model: str, slot: Slot) -> None:
+    """Outputs that switch together feed one slot. Raises UsageProblem if the bench file has others on them too."""
+    if others := sharing(slot):
         raise UsageProblem(
             f"slot {slot.name}: the outputs of the {model} switch on and off together, so one slot can use it, but "
             f"the bench file gives it to slot {', '.join(others)} too: a board being loaded there would come on"
         )
 
 
-def lease_slot(
-    slot: Slot, holder: str, max_volts: float | None = None, *, others: Sequence[str] = ()
-) -> client.LeasedChannel:
-    """The slot's supply channel, as bench.toml names it; `others` as by `sharing`.
+def lease_slot(slot: Slot, holder: str, max_volts: float | None = None) -> client.LeasedChannel:
+    """The slot's supply channel, as bench.toml names it.
 
     Raises as `rig.supply.client.lease`, and as `check_alone` for an instrument whose outputs switch together.
     """
@@ -92,7 +86,7 @@ def lease_slot(
     )
     try:
         if channel.together:
-            check_alone(channel.instrument.model, slot, others)
+            check_alone(channel.instrument.model, slot)
     except BaseException:
         channel.close()
         raise

@@ -11,7 +11,7 @@ from rich.table import Table
 from serial.tools.list_ports import comports
 
 from rig.bench.bench import Bench, Slot, open_bench
-from rig.bench.slot import check_alone, check_calibration, check_ports, sharing, slot_lock
+from rig.bench.slot import check_alone, check_calibration, check_ports, slot_lock
 from rig.cli.terminal import out, say, say_json
 from rig.errors import Exit, RigError, UsageProblem
 from rig.files import write_durably
@@ -60,7 +60,7 @@ def _check_slot(bench: Bench, slot: Slot) -> dict[str, Any]:
             result |= {"supply": instrument.idn, "dialect": probe["dialect"], "rows": probe["rows"]}
             result["verdict"] = probe["verdict"]
             if probe["together"]:
-                check_alone(instrument.model, slot, sharing(bench.slots.values(), slot))
+                check_alone(instrument.model, slot)
             check_ports(slot)
         notes = []
         if slot.table.log_port is None:

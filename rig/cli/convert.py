@@ -12,7 +12,7 @@ import typer
 
 from rig.bench.bench import Bench, Slot, open_bench
 from rig.bench.power import BoardPower
-from rig.bench.slot import check_calibration, check_ports, lease_slot, sharing, slot_lock
+from rig.bench.slot import check_calibration, check_ports, lease_slot, slot_lock
 from rig.cli.board_view import BoardView
 from rig.cli.terminal import err, out, say, say_json
 from rig.errors import Exit, RigError, UsageProblem
@@ -113,8 +113,7 @@ def _prepare(bench: Bench, slots: list[Slot], job: Job) -> None:
     for slot in slots:
         if not job.waive_calibration:
             check_calibration(slot)
-        others = sharing(bench.slots.values(), slot)
-        with slot_lock(slot), lease_slot(slot, "rig convert, looking before it starts", others=others) as channel:
+        with slot_lock(slot), lease_slot(slot, "rig convert, looking before it starts") as channel:
             supplied = slot.product.supply
             if job.current_limit is not None:
                 supplied = supplied.model_copy(update={"current_limit": job.current_limit})
