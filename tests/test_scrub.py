@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rig.uart.scrub import HIDDEN, scrub
 
 LOG_DIR = os.environ.get("RIG_LOG_DIR")
-real_logs = pytest.mark.skipif(not LOG_DIR, reason="RIG_LOG_DIR names no folder of real logs")
+real_logs = pytest.mark.skipif(not LOG_DIR, reason="RIG_LOG_DIR names no folder of kept logs")
 
 # What passwords are made of in practice; a space or bracket where the print's form allows it is tested by hand.
 SECRETS = st.text("abcdefghijkmnopqrstuvwxyzABCDEFGH0123456789!#$%_-+", min_size=8, max_size=24).filter(

@@ -17,7 +17,7 @@ from rig.uart.markers import find, watch
 from rig.uart.verdict import BootKind, Verdict, judge
 
 LOG_DIR = os.environ.get("RIG_LOG_DIR")
-real_logs = pytest.mark.skipif(not LOG_DIR, reason="RIG_LOG_DIR names no folder of real logs")
+real_logs = pytest.mark.skipif(not LOG_DIR, reason="RIG_LOG_DIR names no folder of kept logs")
 PROFILES = load_profiles()
 
 BOOTLOADER = ["", "V:BK7231N_1.0.1", "REG:cpsr     spsr     r13      r14", "ST:00000000", "J 0x10000"]
