@@ -172,6 +172,9 @@ def test_a_sag_is_remembered_with_its_deepest_point(channel: Channel, monkeypatc
         seen = channel.measured
         assert until(lambda: channel.measured > seen + 3)
         assert power.sag is None
+        assert power.deepest_sag == sag  # through the power-cycle
+        power.forget_sags()
+        assert power.deepest_sag is None
 
 
 def test_inrush_is_no_sag(channel: Channel) -> None:

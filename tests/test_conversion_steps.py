@@ -21,16 +21,19 @@ class Record:
     held = bytes(0x200000)
 
     def __init__(self) -> None:
-        self.verified = False
+        self.began = self.verified = False
+        self.notes: list[str] = []
 
     @contextlib.contextmanager
     def writing(self, sha256: str, ranges: Sequence[tuple[int, int]]) -> Iterator[Callable[[], None]]:
+        self.began = True
         yield lambda: setattr(self, "verified", True)
 
     def measure(self, *what: object) -> None:
         pass
 
-    note = measure
+    def note(self, text: str, *, warning: bool = False) -> None:
+        self.notes.append(text)
 
 
 class Flasher:
@@ -57,24 +60,49 @@ def image() -> Any:
     return SimpleNamespace(sha256="0", ranges=[(0x11000, 3)], pieces=PIECES, plan=plan)
 
 
-def power(sag: Sag | None) -> Any:
+class Power:
+    """A rail that sagged to `before` while the board was read, to `during` while it was written; None: it stood. What
+    judges comes after a power-cycle."""
+
     supplied = SimpleNamespace(volts=3.3, current_limit=0.5, sag_volts=0.3)
-    return SimpleNamespace(sag=sag, supplied=supplied, setting=None)
+    setting = None
+
+    def __init__(self, before: float | None = None, during: float | None = None) -> None:
+        self.sag = self._sag(before)
+        self._during = self._sag(during)
+        self.deepest_sag = self.sag
+
+    def _sag(self, volts: float | None) -> Sag | None:
+        return None if volts is None else Sag(volts, True, 1)
+
+    def forget_sags(self) -> None:
+        self.deepest_sag = self._during
 
 
-def write(record: Record, sag: Sag | None) -> None:
-    guard, rom = SimpleNamespace(forbid_writes=lambda: None), Flasher()
+def write(record: Record, power: Power, rom: Flasher) -> None:
+    guard: Any = SimpleNamespace(forbid_writes=lambda: None)
     nothing: Any = None
-    steps.test_the_image_is_written(nothing, rom, rom, image(), guard, power(sag), record, nothing)  # type: ignore[arg-type]
+    everything: Any = (nothing, rom, rom, image(), guard, power, record, nothing)
+    steps.test_the_image_is_written(*everything)
 
 
-def test_what_was_written_in_a_sag_is_not_called_verified() -> None:
+@pytest.mark.parametrize("rom", [Flasher(), Flasher(0x11000)])
+def test_what_was_written_in_a_sag_is_not_called_verified_nor_the_boards_fault(rom: Flasher) -> None:
+    record = Record()
+    with pytest.raises(BenchBlocked, match=r"2\.50 V") as blocked:
+        write(record, Power(during=2.5), rom)
+    assert blocked.value.code == "weak-supply"
+    assert record.began
+    assert not record.verified
+
+
+def test_nothing_is_written_on_a_rail_that_sagged_before() -> None:
     record = Record()
     with pytest.raises(BenchBlocked) as blocked:
-        write(record, Sag(2.5, True, 1))
+        write(record, Power(before=2.5), Flasher())
     assert blocked.value.code == "weak-supply"
-    assert not record.verified
-    write(record, None)
+    assert not record.began
+    write(record, Power(), Flasher())
     assert record.verified
 
 
@@ -82,8 +110,24 @@ def test_what_was_written_in_a_sag_is_not_called_verified() -> None:
     ("bad", "said"), [(0x11000, "after a power-cycle"), (0x12000, "outside of what was to be written"), (None, None)]
 )
 def test_the_whole_flash_is_read_again_after_the_power_cycle(bad: int | None, said: str | None) -> None:
-    rom: Any = Flasher(*[bad] if bad is not None else [])
-    nothing: Any = None
-    record: Any = Record()
     with pytest.raises(UnitFailed, match=said) if said else contextlib.nullcontext():
-        steps.test_what_was_written_stays(nothing, rom, image(), record, nothing)
+        settle(Record(), bad, "erase")
+
+
+def test_what_old_firmware_may_have_changed_while_a_tool_missed_its_link_is_a_note(record: Record) -> None:
+    settle(record, 0x12000, "reset-pulse")
+    assert "old firmware may have run" in record.notes[0]
+
+
+@pytest.fixture
+def record() -> Record:
+    return Record()
+
+
+def settle(record: Record, bad: int | None, command: str) -> None:
+    """The step, with `bad` a flash offset that reads wrong, after `command` passed the wire."""
+    board = SimpleNamespace(tap=SimpleNamespace(commands=[SimpleNamespace(name=command)]))
+    nothing: Any = None
+    rom = Flasher(*[bad] if bad is not None else [])
+    everything: Any = (board, nothing, rom, image(), record, nothing)
+    steps.test_what_was_written_stays(*everything)

@@ -81,6 +81,18 @@ def test_a_supply_that_hangs_while_on_goes_off_when_it_wakes() -> None:
         assert supply.link.farewells == {}
 
 
+def test_one_answer_that_comes_too_late_costs_no_other_board_its_power() -> None:
+    with simulated("keysight-e36312a", 2) as (psu, supply):
+        one, two = powered(supply, 1), powered(supply, 2)
+        psu.fault("late", seconds=0.2, times=1)
+        assert "gave no answer to 'MEAS:VOLT? (@1)' (timeout)" in refused(one.measure)
+        assert two.measure().volts == pytest.approx(3.3, abs=0.01)
+        assert psu.outputs[0].on
+        assert psu.outputs[1].on
+        assert not any("OUTP OFF" in line for _, line in psu.received[-6:])
+        assert set(supply.link.farewells) == {1, 2}
+
+
 def test_a_supply_that_hangs_while_it_is_waited_for_goes_off_when_it_wakes() -> None:
     """The output does not read back on at once, and is asked again."""
     with simulated("keysight-e36312a") as (psu, supply):

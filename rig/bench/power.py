@@ -59,6 +59,7 @@ class BoardPower:
         self._closely = threading.Event()
         self._on_ns = 0
         self._sag: Sag | None = None
+        self._deepest: Sag | None = None  # since forget_sags(), through power-cycles
         self._last: Reading | None = None  # while it was on
         self._recent: list[Reading] = []
         self.error: RigError | None = None
@@ -150,6 +151,18 @@ class BoardPower:
         with self._lock:
             return self._sag
 
+    def forget_sags(self) -> None:
+        """From here `deepest_sag` counts."""
+        with self._lock:
+            self._deepest = None
+
+    @property
+    def deepest_sag(self) -> Sag | None:
+        """The deepest since `forget_sags`, however often the output was switched since: a tool's own power-cycles, or
+        those between a write and what judges it, do not make it unseen."""
+        with self._lock:
+            return self._deepest
+
     def reading(self) -> Reading | None:
         """What the supply reads; once we have switched it off, what it last read before that (None: nothing)."""
         return self.channel.measure() if self._on_ns else self._last
@@ -211,5 +224,7 @@ class BoardPower:
                 return
             limited = reading.mode == "cc"
             low = reading.volts < self.supplied.volts - self.supplied.sag_volts
-            if (limited or low) and (self._sag is None or reading.volts < self._sag.volts):
-                self._sag = Sag(reading.volts, limited, reading.mono_ns)
+            if limited or low:
+                sag = Sag(reading.volts, limited, reading.mono_ns)
+                self._sag = min(self._sag or sag, sag, key=lambda each: each.volts)
+                self._deepest = min(self._deepest or sag, sag, key=lambda each: each.volts)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rig.bench.link import SlotLink
-from rig.bench.power import BoardPower
+from rig.bench.power import BoardPower, Sag
 from rig.bench.product import Product
 from rig.errors import BenchBlocked, Coded, UnitFailed
 from rig.flashers.fit import rom_current
@@ -143,9 +143,9 @@ def _limit(power: BoardPower) -> float:
     return power.setting.amps if power.setting else power.supplied.current_limit
 
 
-def weak_supply(power: BoardPower) -> BenchBlocked | None:
-    """What to raise if the rail sagged since it was switched on; None if it stood."""
-    sag = power.sag
+def weak_supply(power: BoardPower, sag: Sag | None = None) -> BenchBlocked | None:
+    """What to raise for this `sag`, or if the rail sagged since it was switched on; None if it stood."""
+    sag = sag or power.sag
     if sag is None:
         return None
     how = "while the supply limited its current" if sag.limited else "below what was set"

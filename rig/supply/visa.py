@@ -70,8 +70,8 @@ class Link:
     Every failure is BenchBlocked("supply-lost"); the session is then closed, and the next use opens a new one,
     which has to be the same instrument. `generation` counts the sessions: what was known under another one is
     no longer known. `farewells`, the lines that switch off what may be on, by channel, are sent, unanswered, before a
-    session that stopped answering is closed: a supply that only hung carries them out when it wakes, after what it
-    had not yet done. They stay until whoever put them there takes them away. `opening` is sent first in every
+    session is closed whose supply answers nothing any more: one that only hung carries them out when it wakes, after
+    what it had not yet done. They stay until whoever put them there takes them away. `opening` is sent first in every
     session: a serial instrument in local mode may not even answer *IDN?.
     """
 
@@ -268,13 +268,27 @@ class Link:
             raise self._lost(f"closed the connection when asked {line!r}")
 
     def _lost(self, what: str) -> BenchBlocked:
-        if self._session is not None and self._identified:
+        if self._session is not None and self._identified and self.farewells and not self._answers():
             with contextlib.suppress(*_BROKEN):
                 for farewell in self.farewells.values():
                     for line in farewell:
                         self._put(line)
         self.close()
         return BenchBlocked("supply-lost", f"The supply at {self.resource} {what}.")
+
+    def _answers(self) -> bool:
+        """Whether it still says who it is, on a connection beside this one. Then one answer was late or lost, and no
+        other channel's board has to go off for that; the session ends all the same. (On this one, what is asked now
+        would stand before the farewells, and a supply that cannot send an answer may drop what comes after it.)"""
+        if self.transport.one_client or self._socket() is None:
+            return False
+        beside = Link(self.resource, self.transport)
+        try:
+            return beside.open() == self.idn
+        except BenchBlocked:
+            return False
+        finally:
+            beside.close()
 
 
 def _why(bad: BaseException) -> str:
