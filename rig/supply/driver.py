@@ -213,10 +213,11 @@ class VisaChannel(SupplyChannel):
         return self._limits.amps_tolerance or self._limits.amps_step
 
     def _require_configured(self) -> Setting:
-        if self._set is None or self._generation != self._supply.link.generation:
-            raise self._refused(
-                "was not configured since it was found off or its connection was opened; configure it"
-            )
+        if 0 <= self._generation != self._supply.link.generation:
+            text = f"{self.name} lost its connection since it was set: configure it anew"
+            raise BenchBlocked("supply-lost", text)
+        if self._set is None:
+            raise self._refused("was not configured since it was found off; configure it")
         return self._set
 
     def _verify(self, setting: Setting) -> None:
