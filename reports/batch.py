@@ -24,7 +24,8 @@ from rig.files import write_durably
 
 TEMPLATES = Path(__file__).parent / "templates"
 UNIT_COLUMNS = [
-    "run", "board", "unit", "slot", "attempt", "flasher", "outcome", "counted", "code", "sentence", "started",
+    "run", "board", "unit", "slot", "attempt", "task", "flasher", "outcome", "counted", "code", "sentence", "image",
+    "image_sha256", "overrides", "started",
     "ended", "cycle_s", "duration_s", "mac", "identity", "firmware", "backup_sha256", "backup_bytes",
     "backup_verified_by", "write_verified", "supply_off_confirmed", "reworked",
 ]  # fmt: skip

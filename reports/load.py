@@ -25,6 +25,7 @@ from rig.records.events import (
     Noted,
     Outcome,
     PhaseEnded,
+    Planned,
     RunEnded,
     RunStarted,
     UnitEnded,
@@ -40,21 +41,22 @@ FIRMWARE_NAMES = ("firmware", "firmware_version")  # measurements the unit table
 
 RUN_COLUMNS = [
     "run", "folder", "started", "ended", "exit_code", "duration_s", "live", "command", "station", "bench",
-    "simulated", "speed", "product", "batch", "operator", "image", "image_sha256", "limits_version", "tools",
+    "simulated", "speed", "product", "batch", "operator", "image", "image_sha256", "limits_version", "tasks", "tools",
 ]  # fmt: skip
 ATTEMPT_COLUMNS = [
-    "run", "board", "unit", "slot", "attempt", "order", "flasher", "outcome", "counted", "good", "code", "sentence",
-    "started", "ended", "boot_id", "start_ns", "end_ns", "cycle_s", "duration_s", "mac", "identity",
+    "run", "board", "unit", "slot", "attempt", "order", "trial", "stages", "task", "flasher", "outcome", "counted",
+    "good", "code", "sentence", "image", "image_sha256", "overrides", "started",
+    "ended", "boot_id", "start_ns", "end_ns", "cycle_s", "duration_s", "mac", "identity",
     "firmware", "backup_sha256", "backup_bytes", "backup_verified_by", "write_verified", "supply_off_confirmed",
     "reworked", "folder",
 ]  # fmt: skip
 PHASE_COLUMNS = [
-    "run", "board", "unit", "slot", "attempt", "order", "phase", "position", "outcome", "duration_s", "code",
+    "run", "board", "unit", "slot", "attempt", "order", "step", "phase", "position", "outcome", "duration_s", "code",
     "sentence", "start_ns", "end_ns",
 ]  # fmt: skip
 MEASUREMENT_COLUMNS = [
-    "run", "board", "unit", "slot", "attempt", "order", "phase", "name", "value", "unit_of", "minimum", "maximum",
-    "marginal_minimum", "marginal_maximum", "outcome",
+    "run", "board", "unit", "slot", "attempt", "order", "step", "phase", "name", "value", "unit_of", "minimum",
+    "maximum", "marginal_minimum", "marginal_maximum", "outcome",
 ]  # fmt: skip
 ARTIFACT_COLUMNS = ["run", "unit", "slot", "attempt", "name", "path", "sha256"]
 NOTE_COLUMNS = ["run", "utc", "unit", "slot", "level", "text", "details"]
@@ -132,6 +134,7 @@ class _Reader:
         self._folder = folder
         self._run: dict[str, Any] = dict.fromkeys(RUN_COLUMNS) | {
             "run": run, "folder": str(folder.path), "live": live, "simulated": False, "speed": 1.0, "tools": {},
+            "tasks": ["convert"],
         }  # fmt: skip
         self._attempts: dict[tuple[str, int], dict[str, Any]] = {}
         self._half_written: set[tuple[str, int]] = set()
@@ -144,8 +147,8 @@ class _Reader:
         takers: dict[type, Callable[[Any], None]] = {
             RunStarted: self._run_started, RunEnded: self._run_ended, UnitStarted: self._unit_started,
             UnitEnded: self._unit_ended, PhaseEnded: self._phase_ended, Measured: self._measured,
-            BackupKept: self._backup_kept, WriteBegun: self._write_begun, WriteEnded: self._write_ended,
-            ArtifactKept: self._artifact_kept, Noted: self._noted,
+            BackupKept: self._backup_kept, Planned: self._planned, WriteBegun: self._write_begun,
+            WriteEnded: self._write_ended, ArtifactKept: self._artifact_kept, Noted: self._noted,
         }  # fmt: skip
         for event in events:
             self._run["started"] = self._run["started"] or event.utc
@@ -164,7 +167,7 @@ class _Reader:
             self._attempts[key] = dict.fromkeys(ATTEMPT_COLUMNS) | {
                 "run": self._run["run"], "unit": event.unit, "slot": event.slot, "attempt": event.attempt,
                 "started": event.utc, "start_ns": event.mono_ns, "boot_id": event.boot_id,
-                "reworked": event.unit in self._reworked,
+                "reworked": event.unit in self._reworked, "task": "convert", "stages": len(self._run["tasks"]),
                 "folder": str(self._folder.unit_dir(event.unit, event.attempt)),
             }  # fmt: skip
             self._reworked.discard(event.unit)
@@ -174,6 +177,11 @@ class _Reader:
         self._attempt(event)
         return {"run": self._run["run"], "unit": event.unit, "slot": event.slot, "attempt": event.attempt}
 
+    def _step(self, event: Any) -> str:
+        """A step's name in tables: the same step of two tasks is two things, and their times do not mix."""
+        task = self._attempt(event)["task"]
+        return str(event.phase) if task == "convert" else f"{task} {event.phase}"
+
     def _run_started(self, event: RunStarted) -> None:
         told = {name: getattr(event, name) for name in RUN_COLUMNS if name in RunStarted.model_fields}
         self._run |= told | {"started": event.utc}
@@ -182,29 +190,31 @@ class _Reader:
         self._run |= {"ended": event.utc, "exit_code": event.exit_code, "duration_s": event.duration_s}
 
     def _unit_started(self, event: UnitStarted) -> None:
-        self._attempt(event)["flasher"] = event.flasher
+        self._attempt(event).update(flasher=event.flasher, task=event.task)
 
     def _unit_ended(self, event: UnitEnded) -> None:
         row = self._attempt(event)
         same_clock = row["boot_id"] == event.boot_id
         row |= {
             "outcome": event.outcome, "code": event.code, "sentence": event.sentence, "ended": event.utc,
-            "duration_s": event.duration_s, "mac": event.mac, "identity": event.identity or row["identity"],
+            "duration_s": event.duration_s, "mac": event.mac or row["mac"],
+            "identity": event.identity or row["identity"],
             "supply_off_confirmed": event.supply_off_confirmed, "end_ns": event.mono_ns,
             "cycle_s": (event.mono_ns - row["start_ns"]) / 1e9 if same_clock else None,
         }  # fmt: skip
 
     def _phase_ended(self, event: PhaseEnded) -> None:
-        position = self._positions.setdefault(event.phase, len(self._positions))
+        step = self._step(event)
+        position = self._positions.setdefault(step, len(self._positions))
         self._rows.phases.append(self._key(event) | {
-            "phase": event.phase, "position": position, "outcome": event.outcome, "duration_s": event.duration_s,
-            "code": event.code, "sentence": event.sentence, "end_ns": event.mono_ns,
+            "step": step, "phase": event.phase, "position": position, "outcome": event.outcome,
+            "duration_s": event.duration_s, "code": event.code, "sentence": event.sentence, "end_ns": event.mono_ns,
             "start_ns": self._opened.get((event.unit, event.attempt, event.phase)),
         })  # fmt: skip
 
     def _measured(self, event: Measured) -> None:
         told = {name: getattr(event, name) for name in MEASUREMENT_COLUMNS if name in Measured.model_fields}
-        self._rows.measurements.append(self._key(event) | told)
+        self._rows.measurements.append(self._key(event) | told | {"step": self._step(event)})
         if event.name in FIRMWARE_NAMES and event.value:
             self._firmware.setdefault((event.unit, event.attempt), {})[event.name] = str(event.value)
 
@@ -212,6 +222,12 @@ class _Reader:
         self._attempt(event).update(
             backup_sha256=event.sha256, backup_bytes=event.size, backup_verified_by=event.verified_by,
             identity=event.identity,
+        )  # fmt: skip
+
+    def _planned(self, event: Planned) -> None:
+        self._attempt(event).update(
+            image=event.image, image_sha256=event.image_sha256, overrides=", ".join(event.overrides) or None,
+            mac=event.mac,
         )  # fmt: skip
 
     def _write_begun(self, event: WriteBegun) -> None:
@@ -258,6 +274,7 @@ def _tables(rows: _Rows, remarks: list[str]) -> Records:
     place = {row["run"]: position for position, row in enumerate(runs)}
     rows.attempts.sort(key=lambda row: place[row["run"]])  # stable: within a run the journal's order, not the clock's
     _name_boards(rows.attempts, {row["run"]: row for row in runs})
+    _number_trials(rows.attempts)
     index = {}
     for order, row in enumerate(rows.attempts):
         row["order"] = order
@@ -300,13 +317,28 @@ def _name_boards(attempts: list[dict[str, Any]], runs: dict[str, dict[str, Any]]
             row["board"] = identity
 
 
+def _number_trials(attempts: list[dict[str, Any]]) -> None:
+    """A trial is one way through all that a run does to a unit: recovered, then converted, is one and not two. A task
+    that comes again is a retry, and begins the next."""
+    done: dict[tuple[str, str], set[str]] = {}
+    trial: dict[tuple[str, str], int] = {}
+    count = 0
+    for row in attempts:
+        key = (row["run"], row["unit"])
+        if key not in done or row["task"] in done[key]:
+            done[key], trial[key] = set(), count
+            count += 1
+        done[key].add(row["task"])
+        row["trial"] = trial[key]
+
+
 def _moment(utc: datetime | None) -> float:
     return utc.timestamp() if utc is not None else 0.0
 
 
 _FLOATS = {"duration_s", "cycle_s", "speed", "minimum", "maximum", "marginal_minimum", "marginal_maximum"}
 _BOOLS = {"counted", "good", "live", "simulated", "reworked"}
-_INTS = {"attempt", "order", "position"}
+_INTS = {"attempt", "order", "position", "stages", "trial"}
 
 
 def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:

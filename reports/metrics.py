@@ -100,12 +100,32 @@ class Yields:
     aborted_attempts: int
 
 
+def trials(records: Records) -> pd.DataFrame:
+    """One row a trial: what a run did to a unit, once, in one attempt or (recovered, then converted) in several.
+
+    Bad if one of its attempts was; not counted if one was not, or one is missing; good if all were.
+    """
+    columns = ["board", "trial", "counted", "good", "outcome", "reworked", "cycle_s"]
+    rows: list[dict[str, Any]] = []
+    for (board, trial), attempts in records.attempts.groupby(["board", "trial"], sort=False):
+        bad = attempts[attempts["counted"] & ~attempts["good"]]
+        good = bool(attempts["good"].all()) and len(attempts) >= int(attempts["stages"].iloc[0])
+        marginal = bool((attempts["outcome"] == "marginal").any())
+        outcome = str(bad["outcome"].iloc[-1]) if len(bad) else "marginal" if marginal else "pass"
+        rows.append({
+            "board": board, "trial": trial, "counted": good or len(bad) > 0, "good": good, "outcome": outcome,
+            "reworked": bool(attempts["reworked"].any()), "cycle_s": attempts["cycle_s"].sum(skipna=False),
+        })  # fmt: skip
+    return pd.DataFrame(rows, columns=columns).astype({"counted": bool, "good": bool, "cycle_s": "float64"})
+
+
 def boards(records: Records) -> pd.DataFrame:
-    """One row a board, in order of its first attempt: what its counted attempts came to."""
+    """One row a board, in order of its first attempt: what its counted trials came to."""
     columns = ["board", "attempts", "counted", "first_good", "final_good", "final", "retested", "nff", "running"]
     rows: list[dict[str, Any]] = []
+    by_board = dict(list(trials(records).groupby("board", sort=False)))
     for board, attempts in records.attempts.groupby("board", sort=False):
-        counted = attempts[attempts["counted"]]
+        counted = by_board[board][by_board[board]["counted"]]
         good = [bool(each) for each in counted["good"]]
         found_good = [later for later in range(1, len(good)) if good[later] and not any(good[:later])]
         reworked = counted["reworked"].iloc[1 : found_good[0] + 1].any() if found_good else False
@@ -171,8 +191,10 @@ def step_times(records: Records) -> pd.DataFrame:
 
 def step_yields(records: Records) -> dict[str, Rate]:
     """First-pass yield of each step: of the boards whose first counted attempt came to it, those it was good on."""
-    first = records.attempts[records.attempts["counted"]].groupby("board", sort=False)["order"].first()
-    mine = records.phases[records.phases["order"].isin(first)]
+    tried = trials(records)
+    first = tried[tried["counted"]].groupby("board", sort=False)["trial"].first()
+    orders = records.attempts[records.attempts["trial"].isin(first)]["order"]
+    mine = records.phases[records.phases["order"].isin(orders)]
     mine = mine[mine["outcome"].isin(["pass", "marginal", "fail", "unverified"])]
     rates: dict[str, Rate] = {}
     for phase, rows in _in_order(mine):
@@ -193,8 +215,10 @@ def rolled_yield(records: Records) -> float | None:
 
 
 def cycle_times(records: Records) -> dict[str, float]:
-    """Seconds from a unit's start to its end, over counted attempts: n, fastest, p50, p95, slowest."""
-    return spread(records.attempts[records.attempts["counted"]]["cycle_s"])
+    """Seconds from a unit's start to its end, its attempts of one trial together, over counted trials: n, fastest,
+    p50, p95, slowest."""
+    tried = trials(records)
+    return spread(tried[tried["counted"]]["cycle_s"])
 
 
 def units_per_hour(records: Records) -> float | None:
@@ -218,7 +242,7 @@ def measured(records: Records) -> pd.DataFrame:
     table = records.measurements[records.measurements["order"].isin(counted)]
     rows: list[dict[str, Any]] = []
     keys = ["phase", "name", "unit_of", "minimum", "maximum"]
-    for key, group in table.groupby(keys, sort=False, dropna=False):
+    for key, group in table.groupby(["step", *keys[1:]], sort=False, dropna=False):
         numbers = [float(v) for v in group["value"] if isinstance(v, int | float) and not isinstance(v, bool)]
         absent = sum(1 for value in group["value"] if value is None)
         if not numbers and absent < len(group):
@@ -242,7 +266,7 @@ def spread(seconds: pd.Series[float]) -> dict[str, float]:
 
 
 def _in_order(phases: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    groups = [(str(phase), rows) for phase, rows in phases.groupby("phase", sort=False)]
+    groups = [(str(step), rows) for step, rows in phases.groupby("step", sort=False)]
     return sorted(groups, key=lambda group: int(group[1]["position"].min()))
 
 

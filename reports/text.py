@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from rig.records.events import Measured
@@ -18,9 +19,10 @@ def shown(text: object) -> str:
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", scrub(str(text).replace("\r\n", "\n")))
 
 
-def shown_log(text: str) -> str:
-    """Printed lines as they may be shown: a bare carriage return ends a line, colours (ESC) stay."""
-    lines = scrub(text.replace("\r\n", "\n").replace("\r", "\n"))
+def shown_log(text: str, secrets: Iterable[str] = ()) -> str:
+    """Printed lines as they may be shown, none of `secrets` in them: a bare carriage return ends a line, colours
+    (ESC) stay."""
+    lines = scrub(text.replace("\r\n", "\n").replace("\r", "\n"), secrets)
     return _CONTROL.sub(lambda hit: hit[0] if hit[0] == "\x1b" else "\N{REPLACEMENT CHARACTER}", lines)
 
 

@@ -180,8 +180,14 @@ def _backup_told(row: Any) -> str:
 
 
 def _details(row: Any, measurements: pd.DataFrame) -> Iterable[tuple[str, str]]:
+    if row.task != "convert" or row.stages > 1:
+        yield "task", shown(row.task)
+        if row.image:
+            yield "image", shown(row.image)
     if row.firmware:
         yield "firmware", shown(row.firmware)
+    if row.overrides:
+        yield "overridden", shown(row.overrides)
     if row.mac:
         yield "MAC", shown(row.mac)
     if row.identity and row.identity != row.mac:

@@ -73,6 +73,8 @@ def warnings(records: Records) -> list[str]:
     ):
         if len(distinct(records.runs[name])) > 1:
             told.append(f"These runs have different {of}: rates and times mix them.")
+    if len({tuple(tasks) for tasks in records.runs["tasks"]}) > 1:
+        told.append("These runs did different things to their boards: rates and times mix them.")
     if records.runs["simulated"].nunique() > 1 or records.runs["speed"].nunique() > 1:
         told.append("These runs differ in how real or how fast their bench is: their times do not compare.")
     not_off = records.attempts[[off is False for off in records.attempts["supply_off_confirmed"]]]

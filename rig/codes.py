@@ -39,6 +39,15 @@ _TABLE = [
          "Check TX and RX (crossed, seated), that nothing else drives RX1, then suspect the chip."),
     Code("link-lost", "bench", "The board stopped answering in the middle of a transfer.",
          "Check the contacts and the supply; a lower baud in bench.toml may help."),
+    Code("wrong-board", "bench", "The board in the slot is not the one whose backup is to be restored.",
+         "Put the board in that the sentence names; to give another board a dump, use `rig recover --image`, which "
+         "keeps its identity."),
+    Code("image-refused", "board", "The image fits the product and not this very board: its key, or what its flash "
+         "lacks.",
+         "Read the sentence: it names the rule and what to use instead, mostly `rig recover` with a full image."),
+    Code("provision-missing", "board", "What the provisioning takes from the board is not there: its MAC, or pins in "
+         "Tuya's storage.",
+         "Give pins and names in the provisioning file, or see whether the board's first backup has them."),
     Code("wrong-chip", "board", "The chip is not the one this product has.",
          "Look at the module's marking; pick the matching product and image."),
     Code("unreadable", "board", "The flash reads as zeros, without an id, or with an unstable CRC.",
@@ -64,6 +73,8 @@ _TABLE = [
          "Read the last lines of the log; run the unit again with more time."),
     Code("safe-mode", "board", "The firmware came up in its safe mode: boots before it were cut short or crashed.",
          "Run the unit again: a boot that completes ends it. If it stays, read the log for crashes."),
+    Code("provision-refused", "board", "The firmware came up without the configuration that was written for it.",
+         "Read in the log what it says of its configuration, and compare its version with the provisioning file."),
     Code("calibration-lost", "board", "The firmware finds no radio calibration in flash, or no MAC of its own.",
          "Look at 0x1D0000 in the board's first backup: if it is there, write it back; if not, it came without."),
     Code("current-high", "board", "The steady current is outside the product's limits.",

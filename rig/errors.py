@@ -31,7 +31,15 @@ class UsageProblem(RigError):
 
 
 class ImageRefused(UsageProblem):
-    """A file that must not go onto this board: what it is, and what to use instead."""
+    """A file that must not go onto this board: what it is, and what to use instead.
+
+    `rule`: the rule it breaks, by its name in `rig.image.planning.rules`. `reason` and `instead`: the two halves
+    of the sentence, where it has two.
+    """
+
+    def __init__(self, sentence: str, *, rule: str = "", reason: str = "", instead: str = "") -> None:
+        super().__init__(sentence)
+        self.rule, self.reason, self.instead = rule, reason or sentence, instead
 
 
 class Coded(RigError):

@@ -16,6 +16,7 @@ from rig.errors import UsageProblem
 Model = TypeVar("Model", bound=BaseModel)
 _LONGEST_VALUE = 60  # of a value shown in a sentence
 _NOT_A_TABLE = ("model_type", "model_attributes_type", "dict_type")
+NOT_SHOWN = "not_shown"  # the type of a validator's error whose value is not repeated: it may be a secret
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
@@ -62,6 +63,8 @@ def _sentence(model: type[BaseModel], error: Any, where: str) -> str:
     said = said[0].lower() + said[1:]
     if not keys:
         return f"{where}: {said}"
+    if error["type"] == NOT_SHOWN:
+        return f"{where}: {said} ({dotted})"  # no "password: ..", which would be taken for one and hidden
     return f"{where}: {dotted!r} is {_short(error.get('input'))}: {said}"
 
 

@@ -72,21 +72,21 @@ class SyntheticRun:
     def note(self, text: str, unit: str | None = None, level: str = "info", **details: Any) -> None:
         self.write(Noted, text=text, unit=unit, level=level, details=details)
 
-    def begin(self, unit: str, slot: str = "A", flasher: str = "native") -> dict[str, Any]:
+    def begin(self, unit: str, slot: str = "A", flasher: str = "native", task: str = "convert") -> dict[str, Any]:
         """An attempt that is begun; the rest is up to the test."""
         self._attempts[unit] = self._attempts.get(unit, 0) + 1
         who = {"unit": unit, "slot": slot, "attempt": self._attempts[unit]}
-        self.write(UnitStarted, **who, flasher=flasher)
+        self.write(UnitStarted, **who, flasher=flasher, task=task)
         return who
 
     def attempt(
         self, unit: str, outcome: str, *, seconds: float = 30.0, code: str | None = None, stop_at: str | None = None,
         identity: str | None = None, mac: str | None = None, firmware: str | None = None,
         current: float | None = 0.07, sentence: str | None = None, slot: str = "A", off: bool | None = True,
-        written: bool = False, shares: tuple[tuple[str, float], ...] = STEPS,
+        written: bool = False, shares: tuple[tuple[str, float], ...] = STEPS, task: str = "convert",
     ) -> dict[str, Any]:  # fmt: skip
         """A whole attempt; `stop_at` is the step that did not go well, later ones are skipped."""
-        who = self.begin(unit, slot)
+        who = self.begin(unit, slot, task=task)
         begun, over = self.now, False
         for phase, share in shares:
             if over:

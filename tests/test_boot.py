@@ -12,7 +12,7 @@ from rig.bench.power import Sag
 from rig.bench.product import load_product
 from rig.errors import BenchBlocked, Coded, UnitFailed
 from rig.image.firmware import load_profiles
-from rig.line.boot import Boot, boot_unseen, refined, require_boot
+from rig.line.boot import Boot, boot_unseen, refined, require_boot, require_listed
 from rig.supply.channel import Mode, Reading
 from rig.uart.bootlog import LogLine
 from rig.uart.verdict import BootKind, judge
@@ -203,3 +203,13 @@ def test_the_wait_ends_with_the_supply() -> None:
     with pytest.raises(BenchBlocked, match="gone"):
         boot_unseen(link, PROFILES)  # type: ignore[arg-type]
     assert time.monotonic() - began < 2
+
+
+def test_the_old_firmware_booting_as_ever_is_no_proof_of_an_image_that_does_not_say_what_it_is() -> None:
+    listed = [profile for profile in PROFILES if profile.name in ("openbeken-bk7231n", "rig-demo")]
+    require_listed("rig-demo", listed)
+    require_listed(None, listed)  # its log does not say
+    require_listed("rig-factory", [])  # nobody says what is to come up
+    with pytest.raises(UnitFailed, match=r"rig-factory came up.*OpenBeken or rig-demo") as failed:
+        require_listed("rig-factory", listed)
+    assert failed.value.code == "wrong-firmware"

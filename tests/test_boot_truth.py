@@ -15,6 +15,11 @@ import pytest
 pytest.importorskip("unicorn", reason="the executing model needs unicorn (extra: sim)")
 
 from rig.image import beken
+from rig.image.code import read_code
+from rig.image.contents.calibration import read_calibration
+from rig.image.contents.openbeken import crc8_unsigned
+from rig.image.health.diagnosis import Diagnosis, Forecast, diagnose
+from rig.image.health.startpath import start_path
 from rig.sim import firmware
 from rig.sim.flash import SIZE
 from rig.sim.soc import memory
@@ -82,6 +87,15 @@ def half_written() -> bytearray:
     return data
 
 
+def app_for_another_key() -> bytearray:
+    """OpenBeken's, as for a chip whose cipher is off, behind a bootloader as it should be."""
+    data = image(OBK)
+    code = read_code(bytes(data), APP, APP_END, 0x10000, "tuya")
+    stored = beken.frame(code.plain)
+    data[APP:APP_END] = stored.ljust(APP_END - APP, b"\xff")
+    return data
+
+
 def t_app() -> bytearray:
     data = image(OBK)
     data[APP:] = image(OBK_T)[APP:]
@@ -142,6 +156,8 @@ CASES = {
     "bootloader of a T": Case(lambda: with_bootloader(bytes(image(OBK_T))), SILENT, starts=False, guess=NO_TAG),
     "bootloader for another key": Case(lambda: with_bootloader(zero_key_bootloader()), SILENT),
     "wrong efuse key": Case(lambda: image(OBK), SILENT, efuse=bytes(32)),
+    "app for another key": Case(app_for_another_key, ONLY),
+    "cut-off file": Case(lambda: bytes(image(OBK)[:0x60000]), ONLY, guess=BAD_BLOCK),
 }
 
 
@@ -172,6 +188,110 @@ def test_damage(name: str) -> None:
         assert found.complete, found.sentence
         assert found.rf_lost
         assert bench.resets == []
+
+
+# --- the diagnosis of the file agrees with what the chip did -------------------------------------------------------
+
+FORECASTS = {
+    Forecast.SILENT: SILENT, Forecast.BOOTLOADER_ONLY: ONLY, Forecast.BOOT_LOOP: LOOP, Forecast.BOOTS: BOOTED,
+    Forecast.CRASHES: BootKind.CRASHED,
+}  # fmt: skip
+# What these end in hangs on whether the damaged block is ever needed, which no look at the file tells.
+NOT_FORETOLD = {"bad block never executed", "half-written app"}
+DAMAGE = {
+    "bootloader erased": "bootloader-erased",
+    "all erased": "bootloader-erased",
+    "app at 0x0": "app-at-0",
+    "T on N": "bootloader-wrong-chip",
+    "another chip's image": "bootloader-unknown",
+    "efuse dump at 0x0": "block-crc",
+    "app erased": "app-erased",
+    "efuse dump at 0x11000": "block-crc",
+    "bad block executed": "block-crc",
+    "app second half ff": "truncated",
+    "bad block never executed": "block-crc",
+    "wiped calibration": "calibration-wiped",
+    "wiped calibration, Tuya": "calibration-wiped",
+    "half-written app": "block-crc",
+    "T app under an N bootloader": "app-wrong-chip",
+    "foreign bootloader": None,
+    "bootloader of a T": "bootloader-wrong-chip",
+    "bootloader for another key": "key-mismatch",
+    "wrong efuse key": "key-mismatch",
+    "app for another key": "key-mismatch",
+    "cut-off file": "truncated",
+}
+
+
+def diagnosis(case: Case) -> Diagnosis:
+    """Of the flash as a board holds it."""
+    return diagnose(bytes(case.flash()).ljust(SIZE, b"\xff"), key="tuya" if case.efuse == EFUSE else "zero")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_diagnosis_foretells_what_the_chip_does(name: str) -> None:
+    case = CASES[name]
+    found, kind = diagnosis(case), verdict(play(case)).kind
+    assert kind in [FORECASTS[item] for item in found.possible]
+    assert (found.forecast is Forecast.UNKNOWN) is (name in NOT_FORETOLD)
+    if name not in NOT_FORETOLD:
+        assert FORECASTS[found.forecast] is kind
+        assert found.bootable is (kind is BOOTED)
+    assert bool(found.guesses) is (bool(case.guess) or name in NOT_FORETOLD)
+    assert ("a guess" in found.on_a_board) is bool(found.guesses)
+    names = {item.name for item in found.damages}
+    assert DAMAGE[name] is None or DAMAGE[name] in names
+    if kind is BOOTED:
+        assert verdict(play(case)).rf_lost is ("calibration-wiped" in names)
+
+
+def test_a_file_that_was_cut_off_is_foretold_as_well() -> None:
+    found = diagnose(bytes(CASES["cut-off file"].flash()))
+    assert [item.name for item in found.damages] == ["truncated"]
+    assert FORECASTS[found.forecast] is verdict(play(CASES["cut-off file"])).kind
+
+
+def test_what_every_start_runs_is_run_at_every_start() -> None:
+    """A damaged block on the path that the diagnosis follows stops the chip, each one: it may say so for certain."""
+    data = bytes(image(OBK))
+    for start, end, logical, kind in ((0, APP, 0, SILENT), (APP, APP_END, 0x10000, ONLY)):
+        code = read_code(data, start, end, logical, "tuya")
+        blocks = start_path(code.plain, logical).blocks
+        assert len(blocks) >= 3
+        for block in blocks:
+            hurt = bytearray(data)
+            hurt[start + block * 34 + 20] ^= 0x10
+            assert diagnose(bytes(hurt)).forecast is {SILENT: Forecast.SILENT, ONLY: Forecast.BOOTLOADER_ONLY}[kind]
+            assert verdict(boot(hurt, 40)).kind is kind, (hex(start), block)
+
+
+def test_a_calibration_that_firmware_made_up_is_known_as_one() -> None:
+    """After its first start without one a board has a calibration again, and a MAC: neither is its own."""
+    for name in ("wiped calibration", "wiped calibration, Tuya"):
+        flash = bytes(play(CASES[name]).flash.data)
+        made = read_calibration(flash[CALIBRATION : CALIBRATION + 0x1000])
+        assert made is not None
+        assert (made.made_up, made.measured, made.problems) == (True, False, ())
+        assert "calibration-made-up" in [item.name for item in diagnose(flash).damages]
+
+
+def test_a_configuration_that_the_diagnosis_calls_refused_is_refused(settled: bytes) -> None:
+    config = obk_config.config(ssid="RIG_TEST_AP")
+    assert crc8_unsigned(config[4:]) != config[3]
+    unsigned = config[:3] + bytes((crc8_unsigned(config[4:]),)) + config[4:]
+    for sector, accepted in ((config, True), (unsigned, False)):
+        data = bytearray(settled)
+        data[obk_config.AT : obk_config.AT + obk_config.SIZE] = sector
+        found, lines = diagnose(bytes(data)), normal(boot(data, 120).text())
+        line = next(line for line in lines if "CFG_InitAndLoad" in line)
+        assert ("Correct config has been loaded" in line) is accepted
+        assert ("Default config will be loaded" in line) is not accepted
+        assert ("config-crc" in [item.name for item in found.damages]) is not accepted
+        assert ("starts with its defaults" in found.on_a_board) is not accepted
+        assert found.bootable
+
+
+# --- how it fails --------------------------------------------------------------------------------------------------
 
 
 def test_a_loop_through_the_watchdog_shows_in_the_bootloaders_banner() -> None:

@@ -256,7 +256,7 @@ def test_what_was_repeated_is_on_record(lines: Batch) -> None:
     """A pass on a line that damages and loses bytes is no clean one: the trace of the wire shows what came again."""
     reads = [address for name, address in lines.commands("E") if name == "read-4k"]
     again = len(reads) - len(set(reads)) - 1  # identifying reads one sector that the backup reads too
-    assert again >= 16 + 1  # a flipped byte costs a block of the backup, a lost one a sector
+    assert again >= 1 + 1  # a flipped byte costs a sector of the backup, and so does a lost one
 
 
 @pytest.mark.soak

@@ -63,6 +63,7 @@ ALWAYS = {
     "read 256": long(0x08, at(0, b"\xff")),
     "read status register": long(0x0C, b"\x05"),
     "read second status register": long(0x0C, b"\x35"),
+    "read third status register": long(0x0C, b"\x15"),
     "jedec id": long(0x0E, b"\x9f\0\0\0"),
     "start an efuse read": write_reg(EFUSE_CTRL, 7 << 8 | 1),
 }
@@ -77,6 +78,9 @@ NEVER = {
     "write register, a byte long": short(0x01, struct.pack("<II", EFUSE_CTRL, 1) + b"\x02"),
     "write register as a long frame": long(0x01, struct.pack("<II", EFUSE_CTRL, 3)),
     "erase all": long(0x0A, b"\x05"),
+    "write enable in a status register's read": long(0x0C, b"\x06"),
+    "chip erase in a status register's read": long(0x0C, b"\xc7"),
+    "read status register, no opcode": long(0x0C),
     "spi write enable": long(0x0E, b"\x06\0\0\0"),
     "spi chip erase": long(0x0E, b"\xc7\0\0\0"),
     "spi write status": long(0x0E, b"\x01\0\0\0"),
@@ -215,6 +219,7 @@ requests = st.one_of(
     st.builds(write_reg, st.sampled_from([EFUSE_CTRL, 0x800078, 0]), st.integers(0, 0xFFFFFFFF)),
     st.builds(lambda payload: long(0x0D, payload), st.binary(min_size=1, max_size=4)),
     st.builds(lambda payload: long(0x0E, payload), st.binary(max_size=6)),
+    st.builds(lambda opcode: long(0x0C, bytes((opcode,))), st.integers(0, 255)),
 )
 
 
@@ -233,9 +238,10 @@ def harmless(request: Request, ranges: list[tuple[int, int]]) -> bool:
         ):
             return False
         return len(raw) == sizes.get(request.code) and (request.code != 0x0E or raw[5] == 0xA5)
-    if request.code in (0x08, 0x09, 0x0C):
-        flash = request.code != 0x0C
-        return len(raw) == {0x08: 13, 0x09: 12, 0x0C: 9}[request.code] and not (flash and raw[10:12] >= b"\xfc\0")
+    if request.code == 0x0C:
+        return len(raw) == 9 and raw[8] in (0x05, 0x35, 0x15)
+    if request.code in (0x08, 0x09):
+        return len(raw) == {0x08: 13, 0x09: 12}[request.code] and raw[10:12] < b"\xfc\0"
     if request.code == 0x0E:
         return raw[8:] == b"\x9f\0\0\0"
     if request.code == 0x0D:

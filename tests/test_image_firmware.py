@@ -10,6 +10,8 @@ from rig.errors import UsageProblem
 from rig.image.firmware import load_profile, load_profiles
 from rig.image.identify import identify
 from rig.sim import firmware
+from rig.uart.bootlog import LogLine
+from rig.uart.verdict import BootKind, judge
 
 GOOD = """
 name = "mine"
@@ -24,7 +26,7 @@ complete = ["up"]
 
 def test_what_the_rig_brings() -> None:
     profiles = {profile.name: profile for profile in load_profiles()}
-    assert set(profiles) == {"openbeken-bk7231n", "tuya-bk7231n", "rig-demo", "rig-factory"}
+    assert set(profiles) == {"openbeken-bk7231n", "tuya-bk7231n", "esphome-bk7231n", "rig-demo", "rig-factory"}
     openbeken = profiles["openbeken-bk7231n"]
     assert openbeken.file == "OpenBK7231N_QIO_{version}.bin"
     assert openbeken.log.reset is not None
@@ -48,6 +50,24 @@ def test_a_users_profile_adds_and_replaces(tmp_path: Path) -> None:
     assert [profile.title for profile in profiles if profile.name in ("mine", "rig-demo")] == ["Mine", "Mine"]
     found = identify(firmware.demo_image(), profiles=profiles)
     assert (found.firmware, found.version) == ("Mine", "1")
+
+
+def test_esphomes_patterns_read_what_its_boards_print() -> None:
+    """The lines are from UART logs that users posted (BK7231T, 2023 and 2025)."""
+    esphome = {profile.name: profile for profile in load_profiles()}["esphome-bk7231n"]
+    lines = [
+        "I [      0.000] LibreTiny v1.9.1 on generic-bk7231t-qfn32-tuya, compiled at Dec  7 2025 21:11:24",
+        "[I][app:073]: Running through setup()",
+        "[I][app:112]: setup() finished successfully!",
+        "[I][app:102]: ESPHome version 2023.9.0-dev compiled on Aug 29 2023, 18:03:19",
+    ]
+    found = judge([LogLine(at, text) for at, text in enumerate(lines)], load_profiles())
+    assert (found.kind, found.firmware, found.version, found.complete) == (
+        BootKind.BOOTED, "ESPHome", "2023.9.0-dev", True,
+    )  # fmt: skip
+    read = esphome.image_patterns[0].search(b"\0ESPHome version 2025.10.3 compiled on %s\0")
+    assert read is not None
+    assert read["version"] == b"2025.10.3"
 
 
 @pytest.mark.parametrize(

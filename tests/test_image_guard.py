@@ -14,8 +14,9 @@ from image_files import FIRMWARE_DIR, demo, dump, patched, real_images, zero_key
 
 from rig.errors import Exit, ImageRefused, UsageProblem
 from rig.image import flashmap
-from rig.image.guard import Piece, Plan, plan_write
 from rig.image.identity import Kind
+from rig.image.planning.guard import Board, Piece, Plan, plan_write
+from rig.image.planning.rules import RULES
 from rig.sim import firmware
 
 MANIFEST = Path(FIRMWARE_DIR or "") / "MANIFEST.tsv"
@@ -37,6 +38,8 @@ def refused(data: bytes, name: str = "some.bin", **how) -> str:
     assert sentence.endswith(".")
     assert not re.search(r"\.\s", sentence), "more than one sentence"
     assert caught.value.exit_code is Exit.USAGE
+    assert caught.value.rule in RULES
+    assert sentence == f"{name} is {caught.value.reason}; {caught.value.instead}."
     return sentence
 
 
@@ -138,12 +141,12 @@ def test_a_dump_does_not_go_to_the_apps_place() -> None:
 
 def test_the_wrong_key() -> None:
     assert "this board's chip decrypts with Tuya's key" in refused(zero_key_demo())
-    assert "takes unencrypted code" in refused(demo(), key="zero")
-    assert plan_write(zero_key_demo(), "x.bin", key="zero").size
+    assert "takes unencrypted code" in refused(demo(), board=Board(key="zero"))
+    assert plan_write(zero_key_demo(), "x.bin", board=Board(key="zero")).size
 
 
 def test_a_flash_too_small() -> None:
-    assert "for a flash of 1,048,576" in refused(demo(), flash_size=0x100000)
+    assert "for a flash of 1,048,576" in refused(demo(), board=Board(flash_size=0x100000))
 
 
 def test_over_the_calibration() -> None:
@@ -179,7 +182,7 @@ def test_damaged_and_empty_files_are_refused_whoever_they_belong_to(data) -> Non
 
 def test_another_chip_has_no_rules_here() -> None:
     with pytest.raises(UsageProblem, match="BK7231N boards"):
-        plan_write(demo(), "demo.bin", chip="BK7231T")
+        plan_write(demo(), "demo.bin", board=Board(chip="BK7231T"))
 
 
 def test_the_name_is_used_in_the_sentence_only() -> None:
@@ -204,6 +207,11 @@ def test_no_small_file_ever_passes(data: bytes, start: int | None) -> None:
 def test_every_real_file_is_judged_as_its_manifest_says(name: str, mark: str) -> None:
     if mark.startswith("yes"):
         assert plan_write(real(name), name).pieces[0].flash_offset == 0
+    elif mark == "only through a UF2-aware path":
+        plan = plan_write(real(name), name)
+        assert plan.ranges == [(0x12A000, 506_368)]
+        assert plan.contents(real(name))[0][1][:4] == b"RBL\0", "the container itself would be written"
+        assert "its blocks say where they go" in refused(real(name), name, start=0)
     else:
         sentence = refused(real(name), name)
         assert re.search(r"OpenBK7231N_QIO_(\d+\.\d+\.\d+|<version>)\.bin", sentence)
@@ -219,7 +227,6 @@ def test_every_real_file_is_judged_as_its_manifest_says(name: str, mark: str) ->
         ("ds101jl_4gang_switch_WB3S_1.1.5.bin", r"Tuya 1\.1\.5 for BK7231T, full dump: the wrong chip"),
         ("OpenBeken-v1.18.219_bk7231n.ug.bin", r"\(UG\).*use OpenBK7231N_QIO_1\.18\.219\.bin"),
         ("OpenBK7231N_1.18.219_from_ug.rbl", r"\(RBL\).*use OpenBK7231N_QIO_1\.18\.219\.bin"),
-        ("OpenBK7231N_1.18.219_synthetic.uf2", r"UF2 container for BK7231N.*use OpenBK7231N_QIO_1\.18\.219\.bin"),
         (
             "OpenBK7231N_QIO_1.18.300_obkStartupCommand_setPinRolePWM3700.bin",
             r"would erase the radio calibration.*use OpenBK7231N_QIO_1\.18\.300\.bin",

@@ -70,7 +70,7 @@ def test_every_kind_of_event_reads_back_as_written(kind: type[Any], data: st.Dat
 
 def test_all_kinds_were_meant() -> None:
     assert {"RunStarted", "Measured", "UnitEnded", "RunEnded"} <= {kind.__name__ for kind in KINDS}
-    assert len(KINDS) == 12
+    assert len(KINDS) == 13
 
 
 def test_events_come_back_in_order(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 
 from rig.bench.product import Limits, load_product
 from rig.errors import Aborted, BenchBlocked, Coded, RigError, UnitFailed, UsageProblem
+from rig.image.identity import Identity, Kind
+from rig.image.planning.plan import Piece, Plan
 from rig.line.record import UnitRecord, Verdict, judged
 from rig.records.backups import BackupStore
 from rig.records.events import Event, Outcome
@@ -202,3 +205,24 @@ def test_secrets_do_not_reach_the_journal(record: UnitRecord, sink: Kept) -> Non
     with pytest.raises(UnitFailed), record.phase("boot"):
         raise UnitFailed("not-complete", "last line: password=hunter22222")
     assert "hunter22222" not in sink.of("phase-ended")[0].sentence
+
+
+def test_a_plan_is_on_record_with_its_choices_and_what_was_overridden(record: UnitRecord, sink: Kept) -> None:
+    record.secrets = ("hunter22",)
+    pieces = (Piece(0, 4, 0), Piece(0x1D1000, 4, None, b"CFG!", "configuration"))
+    said = "damaged: x.bin is damaged: hunter22"
+    plan = Plan(
+        Identity(Kind.QIO, "x"), pieces, "x.bin whole at 0x0", (said,), ("the MAC is its own",), "02:00:00:00:00:05"
+    )
+    record.planned(plan, "x.bin", "5a" * 32, plan.contents(b"code"))
+    warning, choice = sink.of("noted")
+    assert (warning.level, warning.details) == ("warning", {"override": "damaged"})
+    assert "hunter22" not in warning.text
+    assert (choice.level, choice.text) == ("info", "the MAC is its own")
+    (planned,) = sink.of("planned")
+    image, made = planned.pieces
+    assert image.sha256 == hashlib.sha256(b"code").hexdigest()
+    assert (made.flash_offset, made.source_offset, made.sha256) == (0x1D1000, None, None)
+    assert [text.partition(":")[0] for text in planned.overrides] == ["damaged"]
+    assert "hunter22" not in planned.model_dump_json()
+    assert (planned.mac, planned.notes) == ("02:00:00:00:00:05", ["the MAC is its own"])

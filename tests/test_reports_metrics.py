@@ -12,6 +12,7 @@ from synthetic_journals import START, SyntheticRun
 from reports import metrics
 from reports.load import load
 from reports.metrics import Rate, percent
+from reports.words import warnings
 from rig.errors import UsageProblem
 from rig.records.events import Outcome, UnitEnded, WriteBegun
 
@@ -52,6 +53,35 @@ def test_yields(records) -> None:
     assert (found.boards, found.passed_first, found.passed_retest) == (9, 3, 2)
     assert (found.failed, found.unverified, found.not_counted, found.running) == (1, 1, 2, 0)
     assert (found.marginal, found.blocked_attempts, found.aborted_attempts) == (1, 3, 1)
+
+
+def test_recovered_and_then_converted_is_one_trial(tmp_path: Path) -> None:
+    with SyntheticRun(tmp_path / "run", tasks=["recover", "convert"]) as run:
+        run.attempt("both", "pass", seconds=30, task="recover")
+        run.attempt("both", "marginal", seconds=20)
+        run.attempt("second", "pass", seconds=30, task="recover")
+        run.attempt("second", "fail", seconds=10, code="boot-loop", stop_at="boot")
+        run.attempt("first", "fail", seconds=12, code="log-silent", stop_at="boot", task="recover")
+        run.attempt("bench", "pass", seconds=30, task="recover")
+        run.attempt("bench", "blocked", seconds=5, code="no-current", stop_at="identify")
+        run.attempt("cut", "pass", seconds=30, task="recover")  # its conversion was never begun
+        run.end(1)
+    with SyntheticRun(tmp_path / "again") as run:
+        run.attempt("both", "pass")  # another run of an unknown board: another board
+        run.end()
+    records = load([tmp_path / "run"])
+    found = metrics.yields(records)
+    assert (found.first_pass.good, found.first_pass.n, found.final.good) == (1, 3, 1)
+    assert (found.passed_first, found.failed, found.not_counted, found.retested.good) == (1, 2, 2, 0)
+    assert found.marginal == 1
+    cycle = metrics.cycle_times(records)
+    assert (cycle["n"], cycle["fastest"], cycle["slowest"]) == (3, 12.0, 50.0)
+    steps = metrics.step_yields(records)
+    assert (steps["recover boot"], steps["boot"]) == (Rate(2, 3), Rate(1, 2))
+    assert next(iter(steps)) == "recover power-on"
+    told = warnings(load([tmp_path / "run", tmp_path / "again"]))
+    assert any("different things" in text for text in told)
+    assert not any("different things" in text for text in warnings(records))
 
 
 def test_a_board_that_fails_after_it_passed_is_not_good_in_the_end(tmp_path: Path) -> None:

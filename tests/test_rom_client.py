@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from collections.abc import Iterator
@@ -13,12 +14,14 @@ import serial
 from chip_on_wire import EFUSE, ChipOnWire
 from waiting import until
 
-from rig.chip.client import NoReply, Refused, Retry, RomClient, crc32
+from rig.chip.client import NoReply, Refused, Retry, RomClient, Stray, TooManyRetries, crc32
+from rig.chip.frames import STATUS
 from rig.chip.ids import FLASH_PARTS, chip_name
 from rig.sim import firmware
 from rig.sim.flash import SIZE, NorFlash
 
 SECTOR = 0x1000
+LINK_CHECK = bytes.fromhex("01E0FC0100")
 
 
 @pytest.fixture
@@ -86,18 +89,28 @@ def test_silence_ends_in_no_reply(chip: ChipOnWire) -> None:
         client.link(2)
 
 
-def test_a_status_is_a_refusal_and_not_asked_twice(client: RomClient, chip: ChipOnWire) -> None:
+def test_a_status_that_comes_twice_is_a_refusal(client: RomClient, chip: ChipOnWire) -> None:
+    """Once may be a frame that was damaged on its way."""
+    once = iter([True])
+    chip.twist = lambda reply: reply[:10] + b"\x06" + reply[11:] if reply[2] == 0xFF and next(once, False) else reply
+    assert len(client.read_sector(0)) == SECTOR
+    refused = Retry("read-4k", 0, STATUS[6])
+    assert client.retries == [refused]
     chip.twist = lambda reply: reply[:10] + b"\x06" + reply[11:] if reply[2] == 0xFF else reply
     with pytest.raises(Refused, match="the chip refused read-4k: parameter error or address refused") as caught:
         client.read_sector(0)
     assert caught.value.status == 6
     assert caught.value.request.name == "read-4k"
-    assert client.retries == []
+    assert client.retries == [refused] * 2
 
 
 def test_a_frame_that_suffered_on_its_way_is_sent_again_and_recorded(client: RomClient, chip: ChipOnWire) -> None:
     statuses = iter([5, 4])
-    chip.twist = lambda reply: reply[:10] + bytes((next(statuses, reply[10]),)) + reply[11:]
+
+    def twist(reply: bytes) -> bytes:
+        return reply[:10] + bytes((next(statuses, reply[10]),)) + reply[11:] if reply[2] == 0xFF else reply
+
+    chip.twist = twist
     client.write_sector(0x1000, bytes(SECTOR))
     assert client.retries == [
         Retry("write-4k", 0x1000, "payload short"),
@@ -118,10 +131,73 @@ def test_surplus_link_replies_do_no_harm(client: RomClient, chip: ChipOnWire) ->
 
 def test_a_reply_to_another_address_is_not_taken(client: RomClient, chip: ChipOnWire) -> None:
     wrong = iter([True])
-    chip.twist = lambda reply: reply[:11] + b"\x00\x90\x00\x00" + reply[15:] if next(wrong, False) else reply
+
+    def twist(reply: bytes) -> bytes:
+        if reply[2] != 0xFF or not next(wrong, False):
+            return reply
+        return reply[:11] + b"\x00\x90\x00\x00" + reply[15:]
+
+    chip.twist = twist
     content = chip.flash.read(0x5000, SECTOR)
     assert client.read_sector(0x5000) == content
     assert [retry.address for retry in client.retries] == [0x5000]
+    assert client.strays == []  # nothing was changed there
+
+
+def test_an_echo_of_a_change_that_nobody_asked_for_is_kept(client: RomClient, chip: ChipOnWire) -> None:
+    client.erase(0x7000, SECTOR)
+    wrong = iter([True])
+
+    def twist(reply: bytes) -> bytes:
+        if reply[2] != 0xFF or not next(wrong, False):
+            return reply
+        return reply[:12] + b"\x00\x90\x00\x00" + reply[16:] + reply  # it erased 0x9000, says the first
+
+    chip.twist = twist
+    client.erase(0x8000, SECTOR)
+    assert client.strays == [Stray("erase", 0x9000, SECTOR)]
+    client.begin()
+    assert (client.strays, client.retries, client.uncertain) == ([], [], 0)
+
+
+@pytest.mark.parametrize("copies", [2, 3])
+def test_an_answer_that_comes_twice_is_not_that_of_the_next_crc(
+    client: RomClient, chip: ChipOnWire, copies: int
+) -> None:
+    """A CRC's reply does not say of what it is: two blank ranges of one length, and the second is not blank."""
+    chip.flash.overwrite(0x3000, b"\xff" * SECTOR + b"\xfe" * SECTOR)
+    chip.twist = lambda reply: reply * copies if reply[6] == 0x10 else reply
+    blank = crc32(b"\xff" * SECTOR)
+    assert client.crc(0x3000, SECTOR, blank) == blank
+    assert client.crc(0x4000, SECTOR, blank) == crc32(b"\xfe" * SECTOR)
+    assert client.crc(0x5000, SECTOR) == crc32(chip.flash.read(0x5000, SECTOR))
+    assert client.crc(0x6000, SECTOR) == crc32(chip.flash.read(0x6000, SECTOR))
+    assert client.retries == []
+
+
+def test_a_row_of_crcs_that_agree_needs_no_fences(client: RomClient, chip: ChipOnWire) -> None:
+    client.read_register(0x800000)
+    before = chip.heard.count(LINK_CHECK)
+    for at in range(0, 8 * SECTOR, SECTOR):
+        assert client.crc(at, SECTOR, crc32(chip.flash.read(at, SECTOR)))
+    assert chip.heard.count(LINK_CHECK) == before
+    client.crc(0, SECTOR)  # nobody said what was expected
+    client.crc(SECTOR, SECTOR)
+    assert chip.heard.count(LINK_CHECK) > before
+
+
+def test_an_operation_has_a_limit_of_its_own(
+    client: RomClient, chip: ChipOnWire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rig.chip.client._REPLY_S", 0.1)
+    client.most_retries = 2
+    turns = itertools.count()
+    chip.twist = lambda reply: b"" if reply[6] == 3 and next(turns) % 2 == 0 else reply
+    for _ in range(2):
+        assert client.read_register(0x800000) == 0x7231C
+    with pytest.raises(TooManyRetries, match="more than 2 commands"):
+        client.read_register(0x800000)
+    assert len(client.retries) == 3
 
 
 def test_what_makes_no_sense_is_not_sent(client: RomClient, chip: ChipOnWire) -> None:

@@ -18,10 +18,10 @@ from waiting import until
 
 from rig.bench.bench import open_bench
 from rig.bench.slot import lease_slot, sharing
+from rig.cli.batch import prepare
 from rig.cli.bench import _check_slot
-from rig.cli.convert import _prepare
 from rig.errors import BenchBlocked, UsageProblem
-from rig.line.station import Job
+from rig.line.job import Job, Stage
 from rig.sim.psu import PsuServer, ResistiveLoad
 from rig.supply import dialect, driver, guardian
 from rig.supply.channel import Setting
@@ -192,10 +192,10 @@ def test_a_bench_with_two_slots_on_one_switch_is_refused(runtime_folder: Path, t
             with lease(psu.resource, 1, max_volts=3.6) as leased:
                 assert leased.together
                 service = leased.service_pid
-            job = Job(units=("1",), image=Path("x"), image_sha256="", flasher="native")
+            job = Job(units=("1",), stages=(Stage("convert", Path("x"), ""),), flasher="native")
             for refuse in (
                 lambda: lease_slot(slot, "the test"),
-                lambda: _prepare(bench, [slot], job),
+                lambda: prepare(bench, [slot], job),
             ):
                 with pytest.raises(UsageProblem, match=r"slot A: .*E3631A.* one slot .* to slot B too") as told:
                     refuse()

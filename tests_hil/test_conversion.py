@@ -1,4 +1,7 @@
-"""From factory firmware to the image: back up, flash, read again, reboot, prove that it boots. One unit, in order.
+"""One unit, in order: back up, plan, flash, read again, reboot, prove that it boots.
+
+The same for every task, only image and plan differ: convert to an image, recover a broken board with a full one,
+restore a board's own backup.
 
 Each test is a step; once one fails the rest is skipped. Factory firmware never runs before its backup: link
 checks are running when the board gets its power, and the ROM keeps it until the power goes.
@@ -10,19 +13,20 @@ from collections.abc import Sequence
 
 import pytest
 
-from fixtures.image import Image
 from rig.bench.bench import Bench, Slot
 from rig.bench.link import SlotLink
 from rig.bench.power import BoardPower
 from rig.bench.slot import OpenSlot
-from rig.errors import Coded, UnitFailed
+from rig.errors import BenchBlocked, Coded, ImageRefused, UnitFailed
 from rig.flashers.base import Flasher, Progress
 from rig.flashers.fit import require_chip
 from rig.flashers.native import NativeFlasher
+from rig.image.contents.provision import Provision
 from rig.image.firmware import FirmwareProfile, load_profiles
-from rig.image.guard import plan_write
-from rig.line.boot import boot_unseen, require_boot, watch_boot, weak_supply
+from rig.line.boot import boot_unseen, require_boot, require_listed, watch_boot, weak_supply
+from rig.line.provisioning import config_for, require_provisioned
 from rig.line.record import UnitRecord
+from rig.line.target import Target, board_of, excused, twin, wrong_board
 from rig.records.backups import BackupStore
 from rig.uart.bootlog import BootLog
 from rig.uart.guard import Guard
@@ -47,8 +51,8 @@ def profiles(bench: Bench, slot: Slot) -> Sequence[FirmwareProfile]:
 
 
 @pytest.mark.step("image")
-def test_the_image_fits_the_product(image: Image, record: UnitRecord) -> None:
-    """Refused before the board gets any power."""
+def test_the_image_fits_the_product(image: Target, provision: Provision | None, record: UnitRecord) -> None:
+    """Refused before the board gets any power: the image, and what would go with it."""
     record.measure("image_size", len(image.data), "B")
 
 
@@ -65,6 +69,7 @@ def test_the_board_says_what_it_is(
     rom: NativeFlasher,
     power: BoardPower,
     slot: Slot,
+    image: Target,
     record: UnitRecord,
     progress: Progress,
 ) -> None:
@@ -76,8 +81,10 @@ def test_the_board_says_what_it_is(
     record.measure("chip", who.chip or "")
     record.measure("flash_id", who.flash_id.hex() if who.flash_id else "")
     record.measure("mac", who.mac or "")
-    record.mac, record.identity = who.mac, who.identity
+    record.mac, record.identity, record.efuse = who.mac, who.identity, who.efuse
     require_chip(who, slot.product)
+    if sentence := wrong_board(image, who.identity):
+        raise BenchBlocked("wrong-board", sentence)
 
 
 @pytest.mark.step("backup")
@@ -114,14 +121,38 @@ def test_the_backup_is_safe(
 
 @pytest.mark.step("plan")
 def test_the_image_fits_this_board(
-    image: Image, record: UnitRecord, guard: Guard, slot: Slot, pytestconfig: pytest.Config
+    image: Target,
+    provision: Provision | None,
+    record: UnitRecord,
+    guard: Guard,
+    slot: Slot,
+    pytestconfig: pytest.Config,
 ) -> None:
-    """Against what this board is and what its backup says; then, and only then, the wire opens for these ranges."""
-    plan = plan_write(image.data, image.path.name, chip=slot.product.chip, flash_size=slot.product.flash_size)
+    """Against what this board is and what it and its backup hold; then, and only then, the wire opens for these
+    ranges."""
     if record.backup is None and not pytestconfig.getoption("--accept-no-backup"):
         raise UnitFailed("unreadable", "there is no backup of this board")
+    backup = record.backup.content() if record.backup else None
+    board = board_of(
+        slot.product,
+        efuse=record.efuse,
+        held=record.held,
+        backup=backup,
+        mac=pytestconfig.getoption("--mac"),
+        no_backup=record.backup is None,
+    )
+    try:
+        plan = image.aim(board)
+        if provision is not None:
+            plan = image.aim(board, config_for(provision, record.unit, plan.mac or record.mac, board))
+    except ImageRefused as problem:
+        raise UnitFailed("image-refused", str(problem)) from None
+    record.planned(plan, image.name, image.sha256, image.pieces)
+    if said := twin(image, record.mac):
+        record.note(said, warning=True)
+    record.mac = plan.mac or record.mac
     record.measure("write_size", plan.size, "B")
-    guard.allow_writes([(piece.flash_offset, piece.length) for piece in plan.pieces])
+    guard.allow_writes(image.ranges)
 
 
 @pytest.mark.step("flash")
@@ -129,7 +160,7 @@ def test_the_image_is_written(
     link: SlotLink,
     rom: NativeFlasher,
     flasher: Flasher,
-    image: Image,
+    image: Target,
     guard: Guard,
     power: BoardPower,
     record: UnitRecord,
@@ -160,7 +191,7 @@ def test_the_image_is_written(
 
 @pytest.mark.step("settled")
 def test_what_was_written_stays(
-    board: OpenSlot, link: SlotLink, rom: NativeFlasher, image: Image, record: UnitRecord, progress: Progress
+    board: OpenSlot, link: SlotLink, rom: NativeFlasher, image: Target, record: UnitRecord, progress: Progress
 ) -> None:
     """Power-cycle, and the chip's CRC again: cells that were erased or programmed too weakly read right at first. And
     of all the rest: a command that was damaged on its way may have hit another sector, and its retry hides that."""
@@ -184,9 +215,10 @@ def test_the_board_boots_what_was_written(
     rom: NativeFlasher,
     power: BoardPower,
     boot_log: BootLog | None,
-    image: Image,
+    image: Target,
     slot: Slot,
     record: UnitRecord,
+    provision: Provision | None,
     profiles: Sequence[FirmwareProfile],
 ) -> None:
     """Power-cycle, and hold it until the firmware's own boot-complete marker, or as long as that takes."""
@@ -194,6 +226,8 @@ def test_the_board_boots_what_was_written(
     if boot_log is None:
         boot_unseen(link, profiles[: len(slot.product.firmware)], speed=bench.speed)
         record.measure("boot_proof", "none")
+        if image.config is not None:
+            record.note("nothing proves that the firmware took its configuration", warning=True)
         return
     limit = slot.product.limits.get("boot_time")
     boot = watch_boot(link, boot_log, profiles, (limit.maximum if limit else None) or 30.0, speed=bench.speed)
@@ -204,7 +238,12 @@ def test_the_board_boots_what_was_written(
     record.measure("reset_cause", verdict.reset_cause or "")
     record.measure("resets", verdict.resets)
     found = image.plan.identity
-    require_boot(boot, power, found.firmware, found.version)
+    with excused(image):
+        require_boot(boot, power, found.firmware, found.version)
+    if found.firmware is None and image.task == "convert":
+        require_listed(verdict.firmware, profiles[: len(slot.product.firmware)])
+    if provision is not None and image.config is not None:
+        require_provisioned(provision, image.config, boot_log.lines_since(boot.power_on_ns))
     record.measure("boot_time", boot.seconds, "s", low="not-complete", high="not-complete")
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from rig.errors import UsageProblem
+from rig.image.planning.trust import Allowed, load_allowed
 from rig.toml import checked, nearest, read_toml
 
 
@@ -21,6 +22,7 @@ class BenchTable(_Table):
     name: str
     profiles: Path | None = None  # folder of users' own dialects/, products/, firmwares/, flashers/
     image: Path | None = None  # what `rig convert` writes when no --image is given
+    allowed_images: Path | None = None  # sha256sum lines: nothing else is written on this bench
     simulated_speed: float | None = Field(default=None, gt=0)  # written by `rig sim`: results say it
 
 
@@ -92,6 +94,12 @@ def load_bench(path: Path) -> BenchConfig:
                 raise UsageProblem(f"{path}: slots {ports[device]} and {name} both name port {port}")
             ports[device] = name
     return config
+
+
+def allowed_images(config: BenchConfig) -> Allowed | None:
+    """The list of images this bench may write; None: any. UsageProblem for one that cannot be read."""
+    listed = config.bench.allowed_images
+    return None if listed is None else load_allowed(config.path.parent / listed)
 
 
 def profile_folders(config: BenchConfig, kind: str) -> list[Path]:

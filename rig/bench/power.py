@@ -115,6 +115,11 @@ class BoardPower:
             return self.channel.off()
 
     @property
+    def refresh_s(self) -> float:
+        """Seconds between two new readings of the supply's meter."""
+        return self._refresh_ns / 1e9
+
+    @property
     def on_ns(self) -> int:
         """Monotonic nanoseconds of when we switched on; 0 while we want it off."""
         return self._on_ns

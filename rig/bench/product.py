@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from rig.errors import UsageProblem
+from rig.image.contents.provision import Provision
 from rig.records.events import Outcome
 from rig.toml import checked, nearest, read_toml
 
@@ -78,6 +79,7 @@ class Product(BaseModel):
     firmware: list[str] = Field(default_factory=list)  # firmware profiles to expect after conversion
     supply: Supplied
     limits: dict[str, Limits] = Field(default_factory=dict)
+    provision: Provision | None = None  # OpenBeken's configuration of each unit, written with the image
 
 
 def load_product(name: str, folders: Sequence[Path] = ()) -> Product:
@@ -88,4 +90,7 @@ def load_product(name: str, folders: Sequence[Path] = ()) -> Product:
     if name not in found:
         raise UsageProblem(f"no product called {name!r}; {nearest(name, found)}")
     path = found[name]
-    return checked(Product, read_toml(path, "product profile"), str(path))
+    product = checked(Product, read_toml(path, "product profile"), str(path))
+    if product.provision is not None:
+        product.provision.placed(path.parent)
+    return product

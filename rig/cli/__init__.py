@@ -4,34 +4,54 @@ from __future__ import annotations
 
 import signal
 import sys
+from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from rig.cli import bench, convert, flash, log, report, sim
 from rig.cli.terminal import err
 from rig.errors import Exit, RigError
-from rig.uart.scrub import scrub
 
-app = typer.Typer(
+COMMANDS = {
+    "convert": "Back up, flash, reboot, prove the boot, record, report.",
+    "recover": "A broken board: a full image from 0x0, then convert.",
+    "restore": "A board's own first backup back onto it.",
+    "inspect": "What a firmware file is and where it may go.",
+    "image": "Two files compared; a configuration for one unit.",
+    "flash": "One flash operation on one board.",
+    "log": "Power-cycle a board, show its boot log and verdict.",
+    "bench": "The bench itself: check, list, init.",
+    "report": "Yield table and HTML page of runs.",
+    "sim": "A simulated bench until Ctrl-C.",
+}  # by name: the module rig.cli.NAME with that function and HELP, or with an `app` of several
+
+
+class _Later(TyperCommand):
+    """A command whose module is imported once it is called: importing all of them takes half a second."""
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        return self._loaded().make_context(*args, **extra)
+
+    def _loaded(self) -> Any:
+        name = str(self.name)
+        module = import_module(f"{__name__}.{name}")
+        holder = typer.Typer(rich_markup_mode=None)
+        if hasattr(module, "app"):
+            holder.add_typer(module.app, name=name)
+        else:
+            holder.command(name, help=module.HELP, **getattr(module, "SETTINGS", {}))(getattr(module, name))
+        return typer.main.get_group(holder).commands[name]
+
+
+app = TyperGroup(
     name="rig",
-    add_completion=False,
+    commands={name: _Later(name, help=text, rich_markup_mode=None) for name, text in COMMANDS.items()},
     no_args_is_help=True,
-    pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Hardware-in-the-loop test and production rig for BK7231N Wi-Fi modules. "
     "A DS-121 is a mains switch: work on it only unplugged from the mains.",
 )
-app.command("convert", help=convert.HELP)(convert.convert)
-app.add_typer(flash.app, name="flash")
-app.command("log", help=log.HELP)(log.log)
-app.add_typer(bench.app, name="bench")
-app.command("report", help=report.HELP)(report.report)
-app.command(
-    "sim",
-    help=sim.HELP,
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)(sim.sim)
 
 
 def main() -> None:
@@ -42,6 +62,8 @@ def main() -> None:
     except typer.Exit as left:
         code = left.exit_code
     except RigError as problem:
+        from rig.uart.scrub import scrub
+
         err.print(f"rig: {scrub(str(problem))}", markup=False, highlight=False, soft_wrap=True)
         code = problem.exit_code
     except OSError as problem:

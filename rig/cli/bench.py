@@ -15,6 +15,7 @@ from rig.bench.slot import check_alone, check_calibration, check_ports, slot_loc
 from rig.cli.terminal import out, say, say_json
 from rig.errors import Exit, RigError, UsageProblem
 from rig.files import write_durably
+from rig.flashers.speed import latency_advice
 from rig.line.loading import MAINS
 from rig.supply import client
 from rig.target import check_file
@@ -67,6 +68,8 @@ def _check_slot(bench: Bench, slot: Slot) -> dict[str, Any]:
             notes.append("no log port: a boot cannot be proven")
         if slot.table.ovp == "none":
             notes.append("no over-voltage protection: nothing but the set volts stands between supply and board")
+        if slow := latency_advice(slot.table.flash_port):
+            notes.append(slow)
         result["notes"] = notes
         result["exit_code"] = int(Exit.GOOD if probe["good"] else Exit.BLOCKED)
     except RigError as problem:

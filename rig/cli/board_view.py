@@ -28,10 +28,11 @@ _COLOURS = {
 class BoardView:
     """Follows events and progress. On a terminal: live bars; elsewhere plain lines, one an event worth telling."""
 
-    def __init__(self, slots: list[Slot], units: int) -> None:
+    def __init__(self, slots: list[Slot], units: int, stages: int = 1) -> None:
         self._live = err.is_terminal
         self._lock = threading.Lock()
         self._units = units
+        self._stages = stages  # attempts of a unit that is good
         self._over = 0
         self._bars = Progress(
             TextColumn("slot {task.fields[slot]:<3} unit {task.fields[unit]:<10}"),
@@ -104,11 +105,12 @@ class BoardView:
 
     def _unit(self, event: events.UnitEnded) -> None:
         with self._lock:
-            self._over += 1
+            self._over += event.attempt == self._stages or not event.outcome.good
             count = f"{self._over}/{self._units}"
         colour = _COLOURS[event.outcome]
         why = f" [{event.code}] {event.sentence}" if event.code else ""
-        err.print(f"{count} unit {event.unit} in slot {event.slot}: ", end="", markup=False)
+        which = f", attempt {event.attempt} of {self._stages}" if self._stages > 1 else ""
+        err.print(f"{count} unit {event.unit} in slot {event.slot}{which}: ", end="", markup=False)
         err.print(str(event.outcome), style=colour, end="")
         err.print(f" in {event.duration_s:.1f} s{why}", markup=False, soft_wrap=True)
         if not event.supply_off_confirmed:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from rig.bench.bench import Bench, Slot, open_bench
-from rig.bench.slot import OpenSlot, use_slot
+from rig.bench.bench import Slot
+from rig.chip.client import crc32
+from rig.cli.flash_log import record_erase, record_write
+from rig.cli.flash_work import ImageFile, Work, taken
 from rig.cli.terminal import err, flash_progress, say, say_json
-from rig.errors import Coded, Exit, UnitFailed, UsageProblem
+from rig.errors import Exit, ImageRefused, UnitFailed, UsageProblem
 from rig.files import write_durably
-from rig.flashers import load_flasher
-from rig.flashers.base import Flasher, FlashResult, Progress
+from rig.flashers.base import ChipIdentity, FlashResult, Progress
 from rig.flashers.fit import require_chip
-from rig.flashers.native import NativeFlasher
-from rig.image.guard import plan_write
+from rig.flashers.judge import judge_write
+from rig.flashers.native import BLOCK
 from rig.image.identify import read_image
-from rig.line.boot import refined
-from rig.records.backups import BackupStore
+from rig.image.planning.guard import Board, Plan, plan_erase
+from rig.line.target import board_of
+from rig.records.backups import Backup, BackupStore
 from rig.target import check_file, check_folder
 
 app = typer.Typer(
@@ -35,46 +34,22 @@ FlasherOption = Annotated[str, typer.Option("--flasher", help="native, or NAME==
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 RunsOption = Annotated[Path, typer.Option("--out", help="Where backups are kept (its backups/ folder).")]
 Number = Annotated[str, typer.Option(help="Bytes, decimal or 0x hexadecimal.")]
+TraceOption = Annotated[
+    Path | None,
+    typer.Option("--trace", metavar="FILE", help="All commands on the wire, where the time went; .jsonl: JSON."),
+]
+OverrideOption = Annotated[
+    list[str] | None, typer.Option("--override", metavar="RULE", help="Rule of the image guard to let off; recorded.")
+]
 
 
-@dataclass
-class _Work:
-    """One slot and one flasher; `rom` is our own client, which judges whatever the flasher did."""
-
-    bench: Bench
-    slot: Slot
-    used: OpenSlot
-    flasher: Flasher
-    rom: NativeFlasher
-
-    def release(self) -> None:
-        """The two flashers share a link: our own lets go of it before another one works."""
-        if self.flasher is not self.rom:
-            self.rom.close()
-
-
-@contextlib.contextmanager
-def _work(bench: str, slot: str | None, flasher: str) -> Iterator[_Work]:
-    with open_bench(bench) as opened:
-        place = opened.slot(slot or next(iter(opened.slots)))
-        if place.product.mains:
-            err.print("Mains switch: work on it only unplugged from the mains.")
-        rom = NativeFlasher()
-        chosen = rom if flasher == "native" else load_flasher(flasher, folders=opened.profiles("flashers"))
-        with use_slot(place, holder=f"rig flash, {flasher}") as used:
-            try:
-                yield _Work(opened, place, used, chosen, rom)
-            except Coded as problem:
-                raise refined(problem, used.power, place.product) from None
-            finally:
-                chosen.close()
-                rom.close()
-
-
-def _finish(result: FlashResult, as_json: bool) -> None:
+def _finish(result: FlashResult, as_json: bool, plan: Plan | None = None) -> None:
     if as_json:
+        planned = {} if plan is None else {
+            "note": plan.note, "notes": list(plan.notes), "overrides": list(plan.overrides), "mac": plan.mac,
+        }  # fmt: skip
         say_json({"ok": result.ok, "said": result.said, "seconds": result.seconds, "bytes": result.size,
-                  "retries": list(result.retries)})  # fmt: skip
+                  "retries": list(result.retries), **planned})  # fmt: skip
     else:
         say(f"{'ok' if result.ok else 'FAILED'}: {result.said} in {result.seconds:.1f} s")
     raise typer.Exit(int(Exit.GOOD if result.ok else Exit.FAILED))
@@ -103,8 +78,8 @@ def _range(slot: Slot, start: str, length: str | None) -> tuple[int, int]:
 
 @app.command(help="What is in the slot: chip, flash, MAC. Example: rig flash info --bench b.toml --slot A")
 def info(bench: BenchOption = "bench.toml", slot: SlotOption = None, flasher: FlasherOption = "native",
-         as_json: JsonOption = False) -> None:  # fmt: skip
-    with _work(bench, slot, flasher) as work, flash_progress() as progress:
+         trace: TraceOption = None, as_json: JsonOption = False) -> None:  # fmt: skip
+    with taken(bench, slot, flasher, trace=trace) as work, flash_progress() as progress:
         who = work.flasher.identify(work.used.link, progress)
     rows = {
         "chip": who.chip,
@@ -124,11 +99,11 @@ def info(bench: BenchOption = "bench.toml", slot: SlotOption = None, flasher: Fl
 @app.command(help="Read flash into a file (0600). Example: rig flash read dump.bin --bench b.toml --slot A")
 def read(file: Path, bench: BenchOption = "bench.toml", slot: SlotOption = None, flasher: FlasherOption = "native",
          start: Number = "0", length: Annotated[str | None, typer.Option(help="Bytes; default: to the end.")] = None,
-         as_json: JsonOption = False) -> None:  # fmt: skip
+         trace: TraceOption = None, as_json: JsonOption = False) -> None:  # fmt: skip
     if file.exists():
         raise UsageProblem(f"{file} is there already: a dump never replaces a file")
     check_file(file)
-    with _work(bench, slot, flasher) as work, flash_progress() as progress:
+    with taken(bench, slot, flasher, trace=trace) as work, flash_progress() as progress:
         offset, size = _range(work.slot, start, length)
         result = work.flasher.read(work.used.link, offset, size, progress)
     if result.data is not None and result.ok:
@@ -139,57 +114,82 @@ def read(file: Path, bench: BenchOption = "bench.toml", slot: SlotOption = None,
 @app.command(help="Write an image, after a backup. Example: rig flash write image.bin --bench b.toml --slot A")
 def write(file: Path, bench: BenchOption = "bench.toml", slot: SlotOption = None, flasher: FlasherOption = "native",
           start: Annotated[str | None, typer.Option(help="Flash offset; default: where the image belongs.")] = None,
-          out: RunsOption = Path("runs"), as_json: JsonOption = False) -> None:  # fmt: skip
-    data = read_image(file)
+          override: OverrideOption = None,
+          mac: Annotated[str | None, typer.Option(help="For a board whose own MAC is lost.")] = None,
+          out: RunsOption = Path("runs"), trace: TraceOption = None,
+          as_json: JsonOption = False) -> None:  # fmt: skip
+    at = None if start is None else _number(start, "start")
+    image = ImageFile(file, read_image(file), at, tuple(override or ()), mac)
     check_folder(out / "backups")
-    with _work(bench, slot, flasher) as work, flash_progress() as progress:
-        at = None if start is None else _number(start, "start")
-        product = work.slot.product
-        plan = plan_write(data, file.name, chip=product.chip, flash_size=product.flash_size, start=at)
-        pieces = plan.contents(data)
-        _open_for_writing(work, out, plan.ranges, progress)
+    with taken(bench, slot, flasher, image.first_look, trace=trace) as work, flash_progress() as progress:
+        work.used.tap.section("identify and backup")
+        who, backup = _backed_up(work, out, progress)
+        plan = _plan_for(work, who, backup, image, progress)
+        _tell(plan)
+        pieces = plan.contents(image.data)
+        record_write(out, backup.identity, file.name, image.sha256, plan)
+        work.used.guard.allow_writes(plan.ranges)
         work.release()
+        work.used.tap.section(f"write by {flasher}")
         result = work.flasher.write(work.used.link, pieces, progress)
-        check = work.rom.verify(work.used.link, pieces, progress)
+        work.used.tap.section("verify by the rig")
+        check = judge_write(work.rom, work.used.link, pieces, progress)
     if not check.ok:
         raise UnitFailed("verify-failed", f"{check.said} ({flasher} said: {result.said})")
-    _finish(result, as_json)
+    _finish(result, as_json, plan)
 
 
 @app.command(help="Compare flash with a file by the chip's CRC. Example: rig flash verify image.bin --bench b.toml")
 def verify(file: Path, bench: BenchOption = "bench.toml", slot: SlotOption = None,
            start: Annotated[str | None, typer.Option(help="Flash offset; default: where the image belongs.")] = None,
+           override: OverrideOption = None, out: RunsOption = Path("runs"),
            as_json: JsonOption = False) -> None:  # fmt: skip
-    data = read_image(file)
-    with _work(bench, slot, "native") as work, flash_progress() as progress:
-        if start is None:
-            product = work.slot.product
-            plan = plan_write(data, file.name, chip=product.chip, flash_size=product.flash_size)
-            pieces = plan.contents(data)
+    """Compares with the plan `write` makes, not with the file; with --start, what no plan allows byte by byte."""
+    at = None if start is None else _number(start, "start")
+    image = ImageFile(file, read_image(file), at, tuple(override or ()))
+    plan: Plan | None = None
+    with taken(bench, slot, "native", image.first_look if at is None else None) as work, flash_progress() as progress:
+        if at is not None:
+            at, _ = _range(work.slot, hex(at), str(len(image.data)))
+        who = work.rom.identify(work.used.link, progress)
+        store = BackupStore(out / "backups")
+        backup = store.first(who.identity) if who.identity else None
+        try:
+            plan = _plan_for(work, who, backup, image, progress)
+        except ImageRefused as problem:
+            if at is None:
+                raise
+            err.print(f"No plan writes it there ({problem}); compared byte by byte.", markup=False, soft_wrap=True)
+            pieces = [(at, image.data)]
         else:
-            offset, _ = _range(work.slot, start, str(len(data)))
-            pieces = [(offset, data)]
+            _tell(plan)
+            pieces = plan.contents(image.data)
         result = work.rom.verify(work.used.link, pieces, progress)
-    _finish(result, as_json)
+    _finish(result, as_json, plan)
 
 
 @app.command(help="Erase whole sectors, after a backup. Example: rig flash erase --start 0x1D1000 --length 0x1000")
 def erase(start: Number, length: Number, bench: BenchOption = "bench.toml", slot: SlotOption = None,
-          flasher: FlasherOption = "native", out: RunsOption = Path("runs"),
+          flasher: FlasherOption = "native", override: OverrideOption = None, out: RunsOption = Path("runs"),
           as_json: JsonOption = False) -> None:  # fmt: skip
     check_folder(out / "backups")
-    with _work(bench, slot, flasher) as work, flash_progress() as progress:
+    with taken(bench, slot, flasher) as work, flash_progress() as progress:
         offset, size = _range(work.slot, start, length)
         if offset % 0x1000 or size % 0x1000:
             raise UsageProblem(f"an erase covers whole sectors of 0x1000 bytes, not 0x{offset:x}+0x{size:x}")
-        _open_for_writing(work, out, [(offset, size)], progress)
+        product = work.slot.product
+        let = plan_erase(offset, size, Board(product.chip, product.flash_size), override or ())
+        _, backup = _backed_up(work, out, progress)
+        _say((*(f"Overridden: {said}" for said in let.said), *let.unused))
+        record_erase(out, backup.identity, offset, size, let.said)
+        work.used.guard.allow_writes([(offset, size)])
         work.release()
         result = work.flasher.erase(work.used.link, offset, size, progress)
     _finish(result, as_json)
 
 
-def _open_for_writing(work: _Work, runs: Path, ranges: list[tuple[int, int]], progress: Progress) -> None:
-    """The guard opens only with a backup in hand: the board's first one, or the one taken now."""
+def _backed_up(work: Work, runs: Path, progress: Progress) -> tuple[ChipIdentity, Backup]:
+    """The board and its backup: its first one, or the one taken now. Without it nothing is written."""
     link = work.used.link
     who = work.rom.identify(link, progress)
     require_chip(who, work.slot.product)
@@ -206,4 +206,46 @@ def _open_for_writing(work: _Work, runs: Path, ranges: list[tuple[int, int]], pr
         assert data is not None
         backup = store.keep(who.identity, data)
         err.print(f"Backup: {backup.path}", markup=False, soft_wrap=True)
-    work.used.guard.allow_writes(ranges)
+    return who, backup
+
+
+def _plan_for(work: Work, who: ChipIdentity, backup: Backup | None, image: ImageFile, progress: Progress) -> Plan:
+    """The plan for the board in the slot: by its efuse, and by what its flash holds now where that decides."""
+    product, first = work.slot.product, backup.content() if backup else None
+    board = board_of(product, efuse=who.efuse, held=None, backup=first, mac=image.mac)
+    try:
+        plan = image.plan(board)
+    except ImageRefused as problem:
+        if problem.rule != "unknown-key":  # its own bootloader may prove the key
+            raise
+    else:
+        if not plan.leans_on:
+            return plan
+    err.print("Looking at what the board's flash holds ...")
+    held = _held(work, first, product.flash_size, progress)
+    return image.plan(board_of(product, efuse=who.efuse, held=held, backup=first, mac=image.mac))
+
+
+def _held(work: Work, known: bytes | None, size: int, progress: Progress) -> bytes:
+    """All of the flash as it is now. Blocks that agree with `known`, by the chip's CRC, are not read again."""
+    rom, link = work.rom, work.used.link
+    if known is None or len(known) != size:
+        known = b""
+    blocks = []
+    for at in range(0, size, BLOCK):
+        block: bytes | None = known[at : at + BLOCK]
+        if not block or rom.crc(link, at, len(block)) != crc32(block):
+            block = rom.read(link, at, min(BLOCK, size - at)).data
+        assert block is not None
+        blocks.append(block)
+        progress("read", at + len(block), size)
+    return b"".join(blocks)
+
+
+def _tell(plan: Plan) -> None:
+    _say((plan.note, *plan.notes, *(f"Overridden: {said}" for said in plan.overrides)))
+
+
+def _say(sentences: tuple[str, ...]) -> None:
+    for sentence in sentences:
+        err.print(sentence[:1].upper() + sentence[1:] + ".", markup=False, soft_wrap=True)

@@ -8,6 +8,10 @@ import sys
 import typer
 
 HELP = "A simulated bench until Ctrl-C. Example: rig sim --boards 2 --speed 20 --bench-file b.toml"
+SETTINGS = {
+    "add_help_option": False,
+    "context_settings": {"allow_extra_args": True, "ignore_unknown_options": True},
+}  # its options are those of `python -m rig.sim`
 
 
 def sim(context: typer.Context) -> None:

@@ -6,12 +6,12 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from rig.flashers.base import Progress as FlashProgress
+if TYPE_CHECKING:
+    from rig.flashers.base import Progress as FlashProgress
 
 # As it is: rich would make a smiley of the `:ab:` in a MAC, and take [words] out as markup.
 out = Console(highlight=False, emoji=False, markup=False)
@@ -31,6 +31,8 @@ def say_json(value: Any) -> None:
 @contextmanager
 def flash_progress() -> Iterator[FlashProgress]:
     """A bar on stderr for one flash operation; nothing is drawn where stderr is no terminal."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

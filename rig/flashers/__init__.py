@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rig.errors import UsageProblem
 from rig.flashers.base import Flasher
-from rig.flashers.environment import Environment, provide
+from rig.flashers.environment import Environment, program, provide
 from rig.flashers.external import ExternalFlasher
 from rig.flashers.native import NativeFlasher
 from rig.flashers.profile import Profile, find_profile
@@ -27,14 +27,14 @@ def load_flasher(
 ) -> Flasher:
     """`native`, or a release such as `ltchiptool==4.15.0`, installed now if it never was (`say` hears of it).
 
-    A dependency is held by `ltchiptool==4.11.2,bk7231tools==2.0.2`. `folders` hold users' own profiles, `work`
+    A dependency is held by `ltchiptool==4.11.2,bk7231tools==2.0.2`. A program of the user's own, whose profile names
+    no package, goes by its name alone. `folders` hold users' own profiles, `work`
     keeps what a tool prints. Raises UsageProblem: unknown (names the nearest), no such release, or offline.
     """
     if spec == "native":
         return NativeFlasher()
     profile, pins, version = _parsed(spec, folders)
-    environment = provide(profile.package, version, pins=pins, say=say)
-    return ExternalFlasher(spec, profile, environment, work=work)
+    return ExternalFlasher(spec, profile, _environment(profile, pins, version, say), work=work)
 
 
 def environment_of(
@@ -42,6 +42,12 @@ def environment_of(
 ) -> Environment:
     """Where a release named as for `load_flasher` is installed, for who types its commands. Raises UsageProblem."""
     profile, pins, version = _parsed(spec, folders)
+    return _environment(profile, pins, version, say)
+
+
+def _environment(profile: Profile, pins: Sequence[str], version: str, say: Callable[[str], None]) -> Environment:
+    if profile.package is None:
+        return program(Path(profile.executable), profile.files)
     return provide(profile.package, version, pins=pins, say=say)
 
 
@@ -50,6 +56,10 @@ def _parsed(spec: str, folders: Sequence[Path]) -> tuple[Profile, list[str], str
     first, *held = spec.split(",")
     name, _, version = first.partition("==")
     profile = find_profile(name.partition("=")[0], version or "999999", folders)
+    if profile.package is None:
+        if spec != name:
+            raise UsageProblem(f"--flasher {spec}: {name} is a program of your own, name it without a release")
+        return profile, [], ""
     if _RELEASE.fullmatch(first) is None:
         raise UsageProblem(f"--flasher {spec}: say which release, {name.partition('=')[0]}==VERSION")
     for pin in held:

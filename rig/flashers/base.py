@@ -86,6 +86,7 @@ class FlashResult:
     retries: tuple[str, ...] = ()
     output: str = ""  # all the tool printed
     data: bytes | None = field(default=None, repr=False)  # what a read read
+    verified: bool = False  # the chip's own CRC agreed over all of it, after the last byte was written
 
 
 class Flasher(Protocol):

@@ -3,7 +3,8 @@
 It is made once, by `python -m venv` and `pip install NAME==VERSION`, in `$RIG_CACHE_DIR/flashers` or
 `~/.cache/rig/flashers`. A stamp file written last says that it is whole: an installation that was killed, or whose
 Python has gone since, is thrown away and made again. What pip really chose is in the stamp, for the records: the
-same release gets other dependencies on another day.
+same release gets other dependencies on another day. So is a hash of what was installed. A program of the user's own
+is left where it is, and hashed.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ _LIST = (
     "import importlib.metadata as m, json; "
     "print(json.dumps({(d.metadata['Name'] or '?').lower(): d.version for d in m.distributions()}))"
 )
+_VENV_OWN = ("pip", "setuptools", "wheel")  # come with Python, not with the release
+_SKIPPED = ("__pycache__", ".git")
 _OFFLINE = re.compile(
     r"Failed to establish a new connection|NewConnectionError|NameResolutionError"
     r"|Temporary failure in name resolution|ConnectTimeout|ReadTimeout|ProxyError|ConnectionResetError"
@@ -43,19 +46,25 @@ _PYTHON = re.compile(r"Requires-Python (?P<range>[^)\n]+?)(?:[;)\n]|$)")
 
 @dataclass(frozen=True)
 class Environment:
-    """An installed release. `versions`: every distribution in it, by its name in lower case."""
+    """An installed release, or a program of the user's own (`own`), in whose folder it is.
+
+    `versions`: every distribution in it, by its name in lower case. `sha256`: of what was installed, see
+    `installed_hash` and `files_hash`.
+    """
 
     folder: Path
     versions: dict[str, str]
+    sha256: str = ""
+    own: bool = False
 
     @property
     def bin(self) -> Path:
-        return self.folder / "bin"
+        return self.folder if self.own else self.folder / "bin"
 
     def executable(self, name: str) -> Path:
         """Path of a command the release installed. Raises UsageProblem if it has none of this name."""
         path = self.bin / name
-        if not os.access(path, os.X_OK):
+        if not os.access(path, os.R_OK if self.own else os.X_OK):
             raise UsageProblem(f"the installation in {self.folder} has no command {name!r}: correct the profile")
         return path
 
@@ -83,6 +92,48 @@ def provide(package: str, version: str, *, pins: Sequence[str] = (), say: Say = 
     return found
 
 
+def program(path: Path, files: Sequence[Path] = ()) -> Environment:
+    """A program of the user's own: nothing is installed. `files` are folders and files that belong to it.
+
+    Raises UsageProblem if one of them is not there or cannot be read.
+    """
+    if not path.is_file():
+        raise UsageProblem(f"there is no program {path}: correct the flasher's profile")
+    return Environment(path.parent, {}, files_hash([path, *files]), own=True)
+
+
+def installed_hash(folder: Path) -> str:
+    """SHA-256 of what pip installed in an environment: of the lists of files with their hashes that every
+    distribution leaves (RECORD), in order. The same wheels give the same, wherever and whenever they are installed;
+    the start scripts, which hold the folder's name, and what comes with Python are left out."""
+    found = []
+    for record in sorted(folder.glob("lib/python*/site-packages/*.dist-info/RECORD")):
+        if record.parent.name.split("-")[0].lower() in _VENV_OWN:
+            continue
+        for line in record.read_text(encoding="utf-8").splitlines():
+            name, digest, *_ = [*line.rsplit(",", 2), ""]
+            if digest and not name.startswith(("..", "/")) and Path(name).name not in ("INSTALLER", "REQUESTED"):
+                found.append(f"{record.parent.name}/{name},{digest}")
+    return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()
+
+
+def files_hash(paths: Sequence[Path]) -> str:
+    """SHA-256 of files, and of all files below folders, by name and content. Raises UsageProblem."""
+    found = []
+    for path in paths:
+        try:
+            whole = sorted(path.rglob("*")) if path.is_dir() else [path]
+            for file in whole:
+                if file.is_file() and not set(_SKIPPED) & set(file.parts):
+                    name = file.relative_to(path) if path.is_dir() else file.name
+                    found.append(f"{name},{hashlib.sha256(file.read_bytes()).hexdigest()}")
+            if not whole:
+                raise FileNotFoundError(2, "nothing there")
+        except OSError as problem:
+            raise UsageProblem(f"{path}, which belongs to a flasher, cannot be read: {problem.strerror}") from None
+    return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()
+
+
 def _name(package: str, version: str, pins: Sequence[str]) -> str:
     name = f"{package}-{version}"
     return f"{name}-{hashlib.sha256(' '.join(sorted(pins)).encode()).hexdigest()[:8]}" if pins else name
@@ -98,7 +149,10 @@ def _installed(folder: Path) -> Environment | None:
         return None
     if not same_place or not os.access(folder / "bin" / "python", os.X_OK):
         return None
-    return Environment(folder.absolute(), versions)
+    found = installed_hash(folder)
+    if stamp.get("sha256", found) != found:  # pip, by hand, since; a stamp of old has none
+        return None
+    return Environment(folder.absolute(), versions, found)
 
 
 @contextmanager
@@ -134,13 +188,19 @@ def _install(folder: Path, requirements: list[str], say: Say, lock: int) -> Envi
         if done.returncode:
             raise UsageProblem(explain(done.stdout, requirements[0]))
         versions = json.loads(_run([python, "-I", "-c", _LIST], lock).stdout.splitlines()[-1])
-        stamp = {"folder": str(folder.absolute()), "requirements": requirements, "versions": versions}
+        digest = installed_hash(folder)
+        stamp = {
+            "folder": str(folder.absolute()),
+            "requirements": requirements,
+            "versions": versions,
+            "sha256": digest,
+        }
         write_durably(folder / _STAMP, json.dumps(stamp, indent=1) + "\n")
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     say(f"installed {requirements[0]}")
-    return Environment(folder.absolute(), versions)
+    return Environment(folder.absolute(), versions, digest)
 
 
 def _make(folder: Path, lock: int) -> None:

@@ -4,7 +4,7 @@ A tool gets the link's pseudo-terminal as its serial port. Every run begins with
 at the tool's first link check, again when the tool pulls its reset lines, and stops what the guard does not let
 through; the tool is ended then. What a run achieved is read from what the tool printed, as its profile says, and
 from what it left: its exit code alone proves nothing. Whether the flash holds what was written is for the caller to
-verify.
+verify: `rig.flashers.judge`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class ExternalFlasher:
 
     Operations the tool does not have raise UsageProblem. A run that failed raises UnitFailed with the code
     `no-link` (the chip never answered the tool) or `flasher-failed`; whatever went wrong underneath (a lost port,
-    a guard stop, the supply) comes first. `last_output` is what the tool printed then, secrets hidden.
+    a guard stop, the supply) comes first. `versions` are those of the packages its profile records, `sha256` is of
+    all that was installed. `last_output` is what the tool printed then, secrets hidden.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class ExternalFlasher:
             for package in profile.record
             if package.lower() in environment.versions
         }
+        self.sha256 = environment.sha256  # of what was installed
         self.last_output = ""
         self._family = profile.families[chip]
         self._tool = environment.executable(profile.executable)
@@ -255,6 +257,7 @@ class ExternalFlasher:
         head = [
             f"$ {shlex.join(run.command)}",
             f"# {stamp} {' '.join(f'{name}=={version}' for name, version in self.versions.items())}",
+            f"# installed: sha256 {self.environment.sha256}",
             f"# exit code {run.exit_code} after {run.seconds:.3f} s",
         ]
         while True:  # an earlier attempt's output stays

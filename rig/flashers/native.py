@@ -1,249 +1,229 @@
 """The rig's own flasher: a careful client of the ROM that stays linked from one operation to the next.
 
-It erases 64 KiB at once where a whole block is wanted and 4 KiB at the edges, never beyond the range; it skips
-blank sectors, keeps what stands beside an unaligned edge, and compares by the chip's CRC a block at a time.
+It erases 64 KiB at once where a whole block is wanted and 4 KiB at the edges, never beyond the range; it skips blank
+sectors, keeps what stands beside an unaligned edge, and asks the chip's CRC once a range when all of it is written,
+halving only what differs and writing that again. `update` writes only what differs. Repeats are bounded, and each is
+in `retries`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import serial
 
-from rig.chip.client import GARBLED, LINK_BAUD, NoReply, Refused, RomClient, crc32
+from rig.chip.client import GARBLED, NoReply, Refused, RomClient, TooManyRetries
 from rig.chip.frames import SECTOR, Long
-from rig.chip.ids import FLASH_PARTS, PROTECT_MASK, SCTRL_CHIP_ID, chip_name
-from rig.errors import Aborted, BenchBlocked, Coded, UnitFailed
+from rig.chip.ids import FLASH_PARTS, SCTRL_CHIP_ID, chip_name
+from rig.errors import Aborted, BenchBlocked, Coded, UnitFailed, UsageProblem
 from rig.flashers.base import ChipIdentity, FlashResult, Link, Progress, no_progress
+from rig.flashers.compare import first_difference
+from rig.flashers.content import BLOCK, Content
+from rig.flashers.differential import changed_sectors
+from rig.flashers.protection import unprotect
+from rig.flashers.reading import Reader
+from rig.flashers.session import Session
+from rig.flashers.speed import SpeedMemory
+from rig.flashers.surroundings import Surroundings
+from rig.flashers.writing import Writer
 
-BLOCK = 0x10000
-_POWER_TIMEOUT_S = 5.0  # from the first link check to power: a supply of 118 ms a command takes under two
-_WINDOW_S = 1.0  # the ROM listens for 0.25 s after power-on: a board silent for longer runs its firmware by now
-_LINK_SLICE_S = 0.05
-_READ_TIMEOUT_S = 0.005
+__all__ = ["BLOCK", "NativeFlasher"]
+
 _TLV_MAC = 0x1D0000  # calibration sector of an N; MAC entry as read by ltchiptool `soc/bk72xx`
 _MAC_ENTRY = bytes.fromhex("0211111106000000")
-_BLANK = b"\xff" * SECTOR
 _READS = (Long.READ_4K, Long.SPI_OP, Long.READ_SR)  # refused: no fault of what was to be written
 
 
 class NativeFlasher:
-    """Speaks to the mask ROM itself. One object serves one slot at a time; `close()` releases the port."""
+    """Speaks to the mask ROM itself. One object serves one slot at a time; `close()` releases the port.
+
+    `speeds` remembers what speed works in this slot; without it every link begins with the slot's own.
+    """
 
     name = "native"
 
-    def __init__(self) -> None:
-        self._port: serial.Serial | None = None
-        self._rom: RomClient | None = None
-        self._linked_to: Link | None = None
-        self.retries: list[str] = []  # every repeated command since this object was made
+    def __init__(self, speeds: SpeedMemory | None = None) -> None:
+        self._speeds = speeds
+        self._session: Session | None = None
+        self._around = Surroundings()
+        self.retries: list[str] = []  # everything that was repeated since this object was made
         self._told = 0  # how many of them belong to earlier operations
 
     # -- the interface ---------------------------------------------------------------------------------
 
     def identify(self, link: Link, progress: Progress = no_progress) -> ChipIdentity:
         with _Judged(self, link):
-            rom = self._connect(link)
-            chip_id = rom.read_register(SCTRL_CHIP_ID)
-            flash_id = rom.flash_id()
+            session = self._connect(link)
+            chip_id = session.do(lambda rom: rom.read_register(SCTRL_CHIP_ID))
+            flash_id = session.do(lambda rom: rom.flash_id())
             part = FLASH_PARTS.get(flash_id)
             size = part.size if part else (1 << flash_id[2] if 16 <= flash_id[2] <= 24 else None)
-            efuse = rom.efuse()
-            mac = _mac_of(rom.read_sector(_TLV_MAC), efuse)
+            efuse = session.do(lambda rom: rom.efuse())
+            mac = _mac_of(session.read_sector(_TLV_MAC), efuse)
         return ChipIdentity(chip_name(chip_id), chip_id, flash_id, size, mac, efuse)
 
     def read(self, link: Link, offset: int, length: int, progress: Progress = no_progress) -> FlashResult:
+        """All of the range, each 64 KiB block agreeing with the chip's CRC. Raises UnitFailed("backup-mismatch")."""
         started = time.monotonic()
         with _Judged(self, link):
-            rom = self._connect(link)
-            data = b"".join(self._read_blocks(rom, offset, length, progress))
+            session = self._connect(link)
+            data = Reader(session, self._note).read(offset, length, progress)
+        self._around.know(offset, data)
         return self._result(started, f"read {length} bytes, each block's CRC agrees", length, data=data)
 
     def write(self, link: Link, pieces: Sequence[tuple[int, bytes]], progress: Progress = no_progress) -> FlashResult:
+        """All sectors of `pieces`, whatever they hold now; where pieces overlap the later one counts.
+
+        Bytes beside a piece in its first and last sector are read first and written back: should power go away within
+        the 0.1 s between, they are in the backup only. Raises UsageProblem for a piece that is not inside the flash.
+        """
         started = time.monotonic()
         with _Judged(self, link):
-            rom = self._connect(link)
-            self._unprotect(rom)
-            total, done = sum(len(data) for _, data in pieces), 0
-            for offset, data in pieces:
-                first, whole = self._whole_sectors(rom, offset, data)
-                self._erase_range(rom, first, len(whole))
-                for address, sector in _sectors(first, whole):
-                    if sector != _BLANK:
-                        rom.write_sector(address, sector)
-                    progress("write", done + min(max(address + SECTOR - offset, 0), len(data)), total)
-                done += len(data)
-        return self._result(started, f"wrote {total} bytes", total)
+            session = self._connect(link)
+            content = self._content(session, pieces)
+            dead = self._put(session, content, content.sectors, content.size, progress)
+        said = f"wrote {content.size} bytes, which agree with the chip's CRC"
+        return self._written(started, dead, said, content.size)
+
+    def update(
+        self, link: Link, pieces: Sequence[tuple[int, bytes]], progress: Progress = no_progress
+    ) -> FlashResult:
+        """As `write`, but sectors that hold already what they should are not touched: how that is told, and the
+        odds, in `rig.flashers.differential`. `size` of the result counts the bytes that were written.
+
+        Not for a board whose last write was cut off: cells that lost their power half-way may agree today."""
+        started = time.monotonic()
+        with _Judged(self, link):
+            session = self._connect(link)
+            content = self._content(session, pieces)
+            changed = changed_sectors(session.agrees, content.runs(), progress)
+            dead = self._put(session, content, changed, len(changed) * SECTOR, progress) if changed else None
+        said = f"all {len(content.sectors)} sectors hold it already"
+        if changed:
+            said = f"{len(changed)} of {len(content.sectors)} sectors differed and were written; the rest agrees"
+        return self._written(started, dead, said, len(changed) * SECTOR)
 
     def verify(
         self, link: Link, pieces: Sequence[tuple[int, bytes]], progress: Progress = no_progress
     ) -> FlashResult:
+        """One CRC a piece; the sector is named where it differs."""
         started = time.monotonic()
         with _Judged(self, link):
-            rom = self._connect(link)
+            session = self._connect(link)
             total, done = sum(len(data) for _, data in pieces), 0
             for offset, data in pieces:
-                for at in range(0, len(data), BLOCK):
-                    block = data[at : at + BLOCK]
-                    if rom.crc(offset + at, len(block)) != crc32(block):
-                        bad = self._first_difference(rom, offset + at, block)
-                        return self._result(started, f"the flash differs at 0x{bad:x}", done, ok=False)
-                    done += len(block)
-                    progress("verify", done, total)
-        return self._result(started, f"{total} bytes agree with the chip's CRC", total)
+                wrong = first_difference(session.agrees, offset, data)
+                if wrong is not None:
+                    return self._result(started, f"the flash differs at 0x{wrong:x}", done + wrong - offset, ok=False)
+                self._around.know(offset, data)
+                done += len(data)
+                progress("verify", done, total)
+        return self._result(started, f"{total} bytes agree with the chip's CRC", total, verified=True)
 
     def erase(self, link: Link, offset: int, length: int, progress: Progress = no_progress) -> FlashResult:
         started = time.monotonic()
         if offset % SECTOR or length % SECTOR:
             raise ValueError(f"an erase covers whole sectors of 0x{SECTOR:x} bytes")
         with _Judged(self, link):
-            rom = self._connect(link)
-            self._unprotect(rom)
-            self._erase_range(rom, offset, length)
-            blank = rom.crc(offset, length) == crc32(b"\xff" * length)
-        said = f"erased {length} bytes" if blank else f"0x{offset:x}+0x{length:x} is not blank after its erase"
-        return self._result(started, said, length, ok=blank)
+            session = self._connect(link)
+            content = self._content(session, [(offset, b"\xff" * length)])
+            dead = self._put(session, content, content.sectors, length, progress)
+        if dead is not None:
+            said = f"0x{offset:x}+0x{length:x} is not blank after its erase, at 0x{dead:x}"
+            return self._result(started, said, length, ok=False)
+        return self._result(started, f"erased {length} bytes", length, verified=True)
 
     def crc(self, link: Link, offset: int, length: int) -> int:
         """The chip's CRC-32 of a range."""
         with _Judged(self, link):
             return self._connect(link).crc(offset, length)
 
+    def know(self, offset: int, data: bytes) -> None:
+        """The board that is linked holds `data` at `offset`: from a backup that it was just matched with, say.
+
+        What `read` read and `write` wrote is known already. Where something goes wrong on the line, the chip's CRC of
+        what is known tells whether anything beside the range was hit.
+        """
+        self._around.know(offset, data)
+
+    @property
+    def baud(self) -> int | None:
+        """The speed of the link, None without one."""
+        return self._session.baud if self._session is not None else None
+
     def close(self) -> None:
-        if self._port is not None:
-            self._port.close()
-        self._port = self._rom = self._linked_to = None
+        session, self._session = self._session, None
+        self._around = Surroundings()  # who knows what is in the slot next
+        if session is not None:
+            session.ended_well()
+            session.close()
 
-    # -- link ------------------------------------------------------------------------------------------
+    # -- inside ----------------------------------------------------------------------------------------
 
-    def _connect(self, link: Link) -> RomClient:
-        """The ROM, linked: with link checks running, then power, so that nothing in flash runs first."""
-        if self._rom is not None and self._linked_to is link:
-            return self._rom
-        self.close()
-        link.prepare()
-        self._port = serial.Serial(link.path, LINK_BAUD, timeout=_READ_TIMEOUT_S)
-        rom = RomClient(self._port, on_silence=link.check)
-        try:
-            self._link(rom, link)
-        except NoReply as problem:
-            raise UnitFailed("no-link", f"the board has power but never answered: {problem}") from None
-        self._rom, self._linked_to = rom, link
-        self._speed_up(rom, link)
-        return rom
+    @property
+    def _rom(self) -> RomClient | None:
+        return self._session.rom if self._session is not None else None
 
-    def _link(self, rom: RomClient, link: Link) -> None:
-        """Link checks until one is answered. Whatever else comes, the board goes off: nothing backed it up yet."""
-        try:
-            asked = time.monotonic()
-            while True:
-                with contextlib.suppress(NoReply):
-                    rom.link(_LINK_SLICE_S)
-                    return
-                link.check()
-                now, powered = time.monotonic(), link.power_on_ns / 1e9
-                if powered and now > powered + _WINDOW_S:
-                    raise NoReply(f"no answer to link checks for {now - powered:.1f} s after power-on")
-                if not powered and now > asked + _POWER_TIMEOUT_S:
-                    raise BenchBlocked("supply-lost", f"the output stayed off for {now - asked:.1f} s of link checks")
-        except BaseException:
-            link.off()
-            raise
+    def _connect(self, link: Link) -> Session:
+        """The board, linked; a link that is held is used on."""
+        if self._session is None or self._session.link is not link:
+            self.close()
+            self._session = Session(link, self._note, self._speeds)
+            self._note_retries()
+        self._session.begin()
+        return self._session
 
-    def _speed_up(self, rom: RomClient, link: Link) -> None:
-        """The slot's speed; a board that does not follow is linked again at the ROM's own and left there."""
-        if link.baud == LINK_BAUD:
-            return
-        try:
-            rom.set_baud(link.baud)
-            rom.read_register(SCTRL_CHIP_ID)
-        except NoReply:
-            self.retries.append(f"{link.baud} baud failed, staying at {LINK_BAUD}")
-            link.prepare()
-            assert self._port is not None
-            self._port.baudrate = LINK_BAUD
-            self._port.reset_input_buffer()
-            self._link(rom, link)
-
-    # -- flash -----------------------------------------------------------------------------------------
-
-    def _read_blocks(self, rom: RomClient, offset: int, length: int, progress: Progress) -> Iterator[bytes]:
-        """Blocks of up to 64 KiB, each read again once if its CRC disagrees."""
-        end = offset + length
-        at = offset
-        while at < end:
-            stop = min((at // BLOCK + 1) * BLOCK, end)
-            for attempt in (1, 2):
-                data = self._read_range(rom, at, stop)
-                if rom.crc(at, stop - at) == crc32(data):
-                    break
-                self.retries.append(f"read of 0x{at:x}: CRC differs (attempt {attempt})")
-            else:
-                raise UnitFailed(
-                    "backup-mismatch", f"what was read from 0x{at:x} twice disagrees with the chip's own CRC"
+    def _content(self, session: Session, pieces: Sequence[tuple[int, bytes]]) -> Content:
+        for offset, data in pieces:
+            if offset < 0 or offset + len(data) > session.part.size:
+                raise UsageProblem(
+                    f"0x{offset:x}+0x{len(data):x} is not inside the flash of 0x{session.part.size:x} bytes"
                 )
-            yield data
-            at = stop
-            progress("read", at - offset, length)
+        return Content(pieces)
 
-    def _read_range(self, rom: RomClient, start: int, stop: int) -> bytes:
-        first = start // SECTOR * SECTOR
-        data = b"".join(rom.read_sector(at) for at in range(first, stop, SECTOR))
-        return data[start - first : stop - first]
+    def _put(
+        self, session: Session, content: Content, sectors: Sequence[int], total: int, progress: Progress
+    ) -> int | None:
+        """Write `sectors` of `content`; the first one that came out wrong for good, if any."""
+        reader = Reader(session, self._note)
+        unprotect(session)
+        spans = content.spans(sectors, lambda sector: reader.read(sector, SECTOR))
+        self._around.forget(sectors)
+        dead = Writer(session, self._note, progress, total).write(spans)
+        if dead is None:
+            for span in spans:
+                self._around.know(span.start, span.data)
+        self._around.check(session, sectors)
+        session.rom.strays.clear()
+        return dead
 
-    def _whole_sectors(self, rom: RomClient, offset: int, data: bytes) -> tuple[int, bytes]:
-        """`data` widened to whole sectors by what stands beside it in flash, read with its CRC: it is lost else."""
-        first = offset // SECTOR * SECTOR
-        end = offset + len(data)
-        last = -(-end // SECTOR) * SECTOR
-        head = b"".join(self._read_blocks(rom, first, offset - first, no_progress))
-        tail = b"".join(self._read_blocks(rom, end, last - end, no_progress))
-        return first, head + data + tail
+    def _written(self, started: float, dead: int | None, said: str, size: int) -> FlashResult:
+        if dead is not None:
+            return self._result(started, f"the flash differs at 0x{dead:x}, written again and again", size, ok=False)
+        return self._result(started, said, size, verified=True)
 
-    def _erase_range(self, rom: RomClient, start: int, length: int) -> None:
-        at, end = start, start + length
-        while at < end:
-            size = BLOCK if at % BLOCK == 0 and end - at >= BLOCK else SECTOR
-            rom.erase(at, size)
-            at += size
-
-    def _unprotect(self, rom: RomClient) -> None:
-        """Clear the protection bits, only if they are set: a needless status write is a risk."""
-        part = FLASH_PARTS.get(rom.flash_id())
-        if part is None:
-            raise UnitFailed("unreadable", f"the flash id {rom.flash_id().hex()} is not one of a known part")
-        mask = PROTECT_MASK & (0xFFFF if part.sr_bytes == 2 else 0xFF)
-        before = rom.status_register(part.sr_bytes)
-        if not before & mask:
-            return
-        rom.write_status_register(before & ~mask, part.sr_bytes)
-        after = rom.status_register(part.sr_bytes)
-        if after & mask:
-            raise UnitFailed(
-                "flash-protected", f"the status register stays at 0x{after:04x} (flash {rom.flash_id().hex()})"
-            )
-
-    def _first_difference(self, rom: RomClient, offset: int, block: bytes) -> int:
-        """The first sector of `block` that differs."""
-        for at in range(0, len(block), SECTOR):
-            piece = block[at : at + SECTOR]
-            if rom.crc(offset + at, len(piece)) != crc32(piece):
-                return offset + at
-        return offset
+    def _note(self, line: str) -> None:
+        self._note_retries()
+        self.retries.append(line)
 
     def _note_retries(self) -> None:
-        if self._rom is not None:
-            self.retries += [f"{retry.command} repeated: {retry.reason}" for retry in self._rom.retries]
-            self._rom.retries.clear()
+        if self._session is not None:
+            self.retries += self._session.fresh_retries()
 
     def _result(
-        self, started: float, said: str, size: int, *, ok: bool = True, data: bytes | None = None
+        self,
+        started: float,
+        said: str,
+        size: int,
+        *,
+        ok: bool = True,
+        verified: bool = False,
+        data: bytes | None = None,
     ) -> FlashResult:
         self._note_retries()
         retries = tuple(self.retries[self._told :])
-        return FlashResult(ok, said, time.monotonic() - started, size, retries, data=data)
+        return FlashResult(ok, said, time.monotonic() - started, size, retries, data=data, verified=verified)
 
 
 class _Judged:
@@ -259,8 +239,16 @@ class _Judged:
 
     def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> None:
         self._flasher._note_retries()
-        if problem is None or isinstance(problem, Coded):
+        if problem is None or isinstance(problem, Coded | UsageProblem):
             self._link.check()
+            rom = self._flasher._rom
+            if problem is None and rom is not None and rom.strays:
+                stray = rom.strays[0]
+                raise UnitFailed(
+                    "verify-failed",
+                    f"the chip acknowledged {stray.command} at 0x{stray.start:x}, which nobody asked for: a command "
+                    "was damaged on its way",
+                )
             return
         self._flasher.close()
         if isinstance(problem, Aborted | KeyboardInterrupt):
@@ -268,6 +256,8 @@ class _Judged:
         self._link.check()
         if isinstance(problem, NoReply):
             raise BenchBlocked("link-lost", f"the board stopped answering: {problem}") from None
+        if isinstance(problem, TooManyRetries):
+            raise BenchBlocked("link-lost", f"bytes are lost or damaged on the way: {problem}") from None
         if isinstance(problem, Refused) and problem.status in GARBLED:
             raise BenchBlocked("link-lost", f"bytes are lost on the way to the board: {problem}") from None
         if isinstance(problem, Refused):
@@ -275,11 +265,6 @@ class _Judged:
             raise UnitFailed("unreadable" if reading else "flasher-failed", str(problem)) from None
         if isinstance(problem, serial.SerialException | OSError):
             raise BenchBlocked("port-lost", f"the flash port went away: {problem}") from None
-
-
-def _sectors(first: int, data: bytes) -> Iterator[tuple[int, bytes]]:
-    for at in range(0, len(data), SECTOR):
-        yield first + at, data[at : at + SECTOR]
 
 
 def _mac_of(tlv_sector: bytes, efuse: bytes) -> str | None:

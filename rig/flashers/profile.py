@@ -117,11 +117,16 @@ class Patience(_Table):
 
 
 class Profile(_Table):
-    """One outside tool. `families`: how it calls a chip of ours; `record`: packages whose versions results carry."""
+    """One outside tool. `families`: how it calls a chip of ours; `record`: packages whose versions results carry.
+
+    With a `package` it is a release on PyPI, and `executable` a command that it installs. Without one it is a program
+    of the user's own: `executable` is its full path, `files` what else belongs to it and is hashed with it.
+    """
 
     title: str
-    package: str
+    package: str | None = None
     executable: str
+    files: list[Path] = Field(default_factory=list)
     source: Annotated[str, Field(min_length=3)]
     record: list[str] = Field(default_factory=list)
     pins: list[str] = Field(default_factory=list)
@@ -135,6 +140,18 @@ class Profile(_Table):
     write: Operation | None = None
     verify: Operation | None = None
     erase: Operation | None = None
+
+    @model_validator(mode="after")
+    def _is_somewhere(self) -> Profile:
+        if self.package is None and not Path(self.executable).is_absolute():
+            raise ValueError(f"executable {self.executable!r} needs its full path, since no package installs it")
+        if self.package is None and (self.pins or self.record):
+            raise ValueError("pins and record are for a package on PyPI")
+        if self.package is not None and self.files:
+            raise ValueError("files are for a program of your own, not for a package on PyPI")
+        if any(not path.is_absolute() for path in self.files):
+            raise ValueError("files need their full paths")
+        return self
 
     def operation(self, name: OperationName) -> Operation | None:
         found: Operation | None = getattr(self, name)

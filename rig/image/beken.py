@@ -8,11 +8,13 @@ Source: the bk7231tools package, MIT (algorithm as in its crypto.code and analys
 from __future__ import annotations
 
 import struct
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 Key = tuple[int, int, int, int]
+KeyName = Literal["tuya", "zero", "unknown"]  # unknown: code whose CRC-16s are right but which no known key decrypts
 
 TUYA_KEY: Key = (0x510FB093, 0xA3CBEADC, 0x5993A17E, 0xC7ADEB03)  # every Tuya and OpenBeken image for N and T
 ZERO_KEY: Key = (0, 0, 0, 0)  # not encrypted: BK7231M, U, 7238, 7252, some BL2028N

@@ -12,16 +12,21 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from . import flashmap
-from .beken import BLOCK, FRAMED, TUYA_KEY, ZERO_KEY, Key, crypt, unframe
-from .identity import KeyName
-from .rbl import Rbl, find_in_flash, fnv1a
+from rig.image import flashmap
+from rig.image.beken import BLOCK, FRAMED, TUYA_KEY, ZERO_KEY, Key, KeyName, crypt, unframe
+from rig.image.kinds.references import references
+from rig.image.rbl import FRAMED_SIZE, Rbl, find_in_flash, fnv1a, torn_header
+
+Flags = npt.NDArray[np.bool_]
+Blocks = npt.NDArray[np.intp]  # numbers of blocks
+_NONE: Blocks = np.array([], dtype=np.intp)
 
 KEYS: dict[KeyName, Key] = {"tuya": TUYA_KEY, "zero": ZERO_KEY}
 VECTOR_WORDS = 8
 _VECTOR_WORDS_NEEDED = 6  # own bootloaders may keep a word of data among their vectors
 _TAG = slice(flashmap.CHIP_TAG // FRAMED * BLOCK, flashmap.CHIP_TAG // FRAMED * BLOCK + 8)  # file 0x110 -> code 0x100
-_TAGS = {b"BK7231\0\0": "BK7231N", b"BK7238\0\0": "BK7238"}
+_SAMPLE = 16  # blocks that must be good where no known key tells that they are code
+TAGS = {b"BK7231\0\0": "BK7231N", b"BK7238\0\0": "BK7238"}
 # SDK code at 0x100 of every T image seen (8), where N images have their tag.
 _T_CODE = bytes.fromhex("001081e0")
 _T_NAMES = re.compile(rb"BK7231S_\d|OpenBK7231T_\d|oem_bk7231[st]_")
@@ -31,8 +36,9 @@ _T_NAMES = re.compile(rb"BK7231S_\d|OpenBK7231T_\d|oem_bk7231[st]_")
 class Code:
     """A code partition of a file. Offsets count in the file; `end` is one past the last payload byte there.
 
-    `plain` is the decrypted payload, `rbl` the header behind it with its offset. `runs_out`: no header closes it
-    and its good blocks stop only where the file does. `problems`: why it would not run.
+    `plain` is the decrypted payload (as it is stored, where the key is "unknown"), `logical` its first address, `rbl`
+    the header behind it with its offset. `runs_out`: no header closes it and its good blocks stop only where the file
+    does. `problems`: why it would not run. `bad_blocks`: offsets of payload blocks whose CRC-16 is wrong.
     """
 
     start: int
@@ -44,6 +50,8 @@ class Code:
     rbl: tuple[int, Rbl] | None
     runs_out: bool
     problems: tuple[str, ...]
+    bad_blocks: tuple[int, ...] = ()
+    logical: int = flashmap.APP_LOGICAL
 
 
 def vectors_key(data: bytes, start: int, logical: int) -> KeyName | None:
@@ -59,21 +67,31 @@ def vectors_key(data: bytes, start: int, logical: int) -> KeyName | None:
     return None
 
 
+def framed(data: bytes, start: int) -> bool:
+    """Whether `data` at `start` is code by its CRC-16s alone: so is code under a key that nobody here knows."""
+    stored, valid = unframe(data[start : start + _SAMPLE * FRAMED])
+    return len(valid) == _SAMPLE and bool(valid.all()) and len(set(stored)) > _SAMPLE
+
+
 def read_code(data: bytes, start: int, limit: int, logical: int, key: KeyName) -> Code:
     """Read the partition at `start` (ending at `limit`, or with the file), stored for address `logical`."""
     limit = min(limit, len(data))
-    stored, valid = unframe(data[start:limit])
     found = find_in_flash(data, start, limit)
+    if found is None and limit == len(data):
+        limit = torn_header(data, max(start, limit - FRAMED_SIZE)) or limit
+    stored, valid = unframe(data[start:limit])
     if found is not None:
         blocks = -(-found[1].raw_size // BLOCK)
-        problems = _check_against(found[1], stored, valid, start, (found[0] - start) // FRAMED)
+        bad, problems = _check_against(found[1], stored, valid, start, (found[0] - start) // FRAMED)
     else:
         blocks = _first(~valid, len(valid))
-        problems = _check_loose(data, valid, blocks, start)
+        bad, problems = _check_loose(data, valid, blocks, start)
     blocks = min(blocks, len(valid))
     end = start + blocks * FRAMED
-    plain = crypt(stored[: blocks * BLOCK], logical, KEYS[key])
-    tag = _TAGS.get(plain[_TAG]) or _TAGS.get(stored[_TAG])
+    payload = stored[: blocks * BLOCK]
+    plain = crypt(payload, logical, KEYS[key]) if key in KEYS else payload
+    # A bootloader's tag is stored as it is, an app's is encrypted like the rest.
+    tag = TAGS.get(plain[_TAG]) or TAGS.get(stored[_TAG])
     return Code(
         start=start,
         end=end,
@@ -84,37 +102,38 @@ def read_code(data: bytes, start: int, limit: int, logical: int, key: KeyName) -
         rbl=found,
         runs_out=found is None and blocks > 0 and limit - end < FRAMED and limit == len(data),
         problems=problems,
+        bad_blocks=tuple(start + int(block) * FRAMED for block in bad),
+        logical=logical,
     )
 
 
-def _check_against(
-    header: Rbl, stored: bytes, valid: npt.NDArray[np.bool_], start: int, room: int
-) -> tuple[str, ...]:
+def _check_against(header: Rbl, stored: bytes, valid: Flags, start: int, room: int) -> tuple[Blocks, tuple[str, ...]]:
     """The payload against the header that closes its partition: every block, then the hash over all of them."""
     blocks = -(-header.raw_size // BLOCK)
     if blocks > room:
-        return (f"its {header.name} header names {header.raw_size:,} bytes, more than fit before it",)
+        return _NONE, (f"its {header.name} header names {header.raw_size:,} bytes, more than fit before it",)
     bad = np.flatnonzero(~valid[:blocks])
     if len(bad):
-        return (_bad_blocks(bad, start),)
+        return bad, (_bad_blocks(bad, start),)
     if fnv1a(stored[: header.raw_size]) != header.hash:
-        return (f"its {header.name} does not agree with the hash in its header",)
-    return ()
+        return _NONE, (f"its {header.name} does not agree with the hash in its header",)
+    return _NONE, ()
 
 
-def _check_loose(data: bytes, valid: npt.NDArray[np.bool_], blocks: int, start: int) -> tuple[str, ...]:
+def _check_loose(data: bytes, valid: Flags, blocks: int, start: int) -> tuple[Blocks, tuple[str, ...]]:
     """Without a header: a block that is neither good nor blank, or good ones behind a gap, are damage."""
     if blocks == len(valid):
-        return ()
+        return _NONE, ()
     stop = start + blocks * FRAMED
     later = np.flatnonzero(valid[blocks:])
     if blocks == 0 or len(later) or data[stop : stop + FRAMED] != b"\xff" * FRAMED:
         last = blocks + int(later[-1]) if len(later) else blocks
-        return (_bad_blocks(blocks + np.flatnonzero(~valid[blocks : last + 1]), start),)
-    return ()
+        bad = blocks + np.flatnonzero(~valid[blocks : last + 1])
+        return bad, (_bad_blocks(bad, start),)
+    return _NONE, ()
 
 
-def _bad_blocks(bad: npt.NDArray[np.intp], start: int) -> str:
+def _bad_blocks(bad: Blocks, start: int) -> str:
     first = start + int(bad[0]) * FRAMED
     if len(bad) == 1:
         return f"the code block at 0x{first:X} fails its CRC-16"
@@ -128,21 +147,13 @@ def _chip_by_code(plain: bytes, key: KeyName) -> str | None:
 
 
 def looks_cut_short(code: Code) -> bool:
-    """Whether code without a header points past its own end, as only a part of a program does.
-
-    Constants that look like such addresses are some 1 % of those inside in a whole image, over 20 % in the parts
-    tried (measured on OpenBeken 1.18.300 cut at 128, 256, 512 and 768 KiB).
-    """
-    if code.rbl is not None:
+    """Whether code that no header closes points past its own end, as only a part of a program does."""
+    if code.rbl is not None or code.key not in KEYS:
         return False
-    words = np.frombuffer(code.plain[: len(code.plain) // 4 * 4], dtype="<u4")
-    end = flashmap.APP_LOGICAL + len(code.plain)
-    slot_end = flashmap.APP_LOGICAL + (flashmap.APP_END - flashmap.APP) // FRAMED * BLOCK
-    inside = int(((words >= flashmap.APP_LOGICAL) & (words < end)).sum())
-    beyond = int(((words >= end) & (words < slot_end)).sum())
-    return beyond > 20 and beyond > 0.05 * inside
+    room = flashmap.APP - flashmap.BOOTLOADER if code.logical == 0 else flashmap.APP_END - flashmap.APP
+    return references(code.plain, code.logical, code.logical + room // FRAMED * BLOCK).cut_short
 
 
-def _first(flags: npt.NDArray[np.bool_], default: int) -> int:
+def _first(flags: Flags, default: int) -> int:
     hits = np.flatnonzero(flags)
     return int(hits[0]) if len(hits) else default

@@ -44,9 +44,14 @@ class _Table(BaseModel):
 
 
 class ImageSigns(_Table):
-    """Regular expressions over the decrypted app; groups `version`, `chip`, `product`, `sdk` where they can tell."""
+    """Regular expressions over the decrypted app; groups `version`, `chip`, `product`, `sdk` where they can tell.
+
+    `closed`: its images end in an RBL header, so that an app or QIO image without one was cut short. Not asked of a
+    dump.
+    """
 
     patterns: tuple[Pattern, ...] = ()
+    closed: bool = False
 
 
 class ResetCauses(_Table):

@@ -118,6 +118,16 @@ def require_boot(boot: Boot, power: BoardPower, expected: str | None, version: s
         raise UnitFailed("calibration-lost", verdict.sentence)
 
 
+def require_listed(firmware: str | None, listed: Sequence[FirmwareProfile]) -> None:
+    """UnitFailed("wrong-firmware") when what came up is none of `listed`: for an image that does not say what it is.
+
+    The old firmware, booting as ever, is no proof of the new one.
+    """
+    titles = [profile.title for profile in listed]
+    if firmware and titles and firmware not in titles:
+        raise UnitFailed("wrong-firmware", f"{firmware} came up, the product is to run {' or '.join(titles)}")
+
+
 def _hunt_sag(power: BoardPower, boot: Boot) -> BenchBlocked | None:
     """A board that resets again and again is watched closely: is its rail the reason?"""
     if boot.verdict.resets:

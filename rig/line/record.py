@@ -15,6 +15,7 @@ from typing import Any
 
 from rig.bench.product import Limits, Product
 from rig.errors import Aborted, BenchBlocked, Coded, RigError, UnitFailed
+from rig.image.planning.guard import Plan
 from rig.records import events
 from rig.records.backups import Backup
 from rig.records.events import Event, Outcome
@@ -37,9 +38,9 @@ class Verdict:
             self.outcome, self.code, self.sentence = outcome, code, sentence
 
 
-def judged(problem: BaseException) -> tuple[Outcome, str | None, str]:
-    """What an exception says about a unit: outcome, failure code, sentence."""
-    sentence = scrub(str(problem).strip() or type(problem).__name__)
+def judged(problem: BaseException, secrets: Sequence[str] = ()) -> tuple[Outcome, str | None, str]:
+    """What an exception says about a unit: outcome, failure code, sentence, without any of `secrets`."""
+    sentence = scrub(str(problem).strip() or type(problem).__name__, secrets)
     if isinstance(problem, BenchBlocked):
         return Outcome.BLOCKED, problem.code, sentence
     if isinstance(problem, UnitFailed):
@@ -65,9 +66,12 @@ class UnitRecord:
     attempt: int
     product: Product
     flasher: str = "native"
+    task: events.Task = "convert"
+    secrets: tuple[str, ...] = field(default=(), repr=False)  # in nothing that is written down
     phase_name: str = ""
     mac: str | None = None
     identity: str | None = None
+    efuse: bytes | None = field(default=None, repr=False)
     supply_off: bool | None = None
     verdict: Verdict = field(default_factory=Verdict)
     measured: list[events.Measured] = field(default_factory=list)
@@ -87,7 +91,7 @@ class UnitRecord:
 
     def started(self) -> None:
         self._began = time.monotonic()
-        self.emit(events.UnitStarted(**self._who(), flasher=self.flasher))
+        self.emit(events.UnitStarted(**self._who(), flasher=self.flasher, task=self.task))
 
     @contextlib.contextmanager
     def phase(self, name: str, *, last: bool = False) -> Iterator[None]:
@@ -102,7 +106,7 @@ class UnitRecord:
         try:
             yield
         except BaseException as problem:
-            outcome, code, sentence = judged(problem)
+            outcome, code, sentence = judged(problem, self.secrets)
             self.verdict.worsen(outcome, code, sentence)
             self._phase_over(name, outcome, began, code, sentence)
             raise
@@ -206,7 +210,7 @@ class UnitRecord:
                 unit=self.unit,
                 slot=self.slot,
                 level="warning" if warning else "info",
-                text=scrub(text),
+                text=scrub(text, self.secrets),
                 details=details,
             )
         )
@@ -227,6 +231,36 @@ class UnitRecord:
                 path=_from(self.run.path, backup.path),
                 sha256=backup.sha256,
                 size=backup.size,
+            )
+        )
+
+    def planned(self, plan: Plan, image: str, image_sha256: str, contents: Sequence[tuple[int, bytes]]) -> None:
+        """What is to be written to this board; each rule that was overridden and each choice is a note of its own."""
+        pieces = [
+            events.PlannedPiece(
+                flash_offset=piece.flash_offset,
+                length=piece.length,
+                source_offset=piece.source_offset,
+                what=piece.what,
+                sha256=None if piece.source_offset is None else hashlib.sha256(content).hexdigest(),
+            )
+            for piece, (_, content) in zip(plan.pieces, contents, strict=True)
+        ]
+        for said in plan.overrides:
+            self.note(f"overridden: {said}", warning=True, override=said.partition(":")[0])
+        for text in plan.notes:
+            self.note(text)
+        self.emit(
+            events.Planned(
+                **self._who(),
+                task=self.task,
+                image=image,
+                image_sha256=image_sha256,
+                pieces=pieces,
+                note=scrub(plan.note, self.secrets),
+                notes=[scrub(text, self.secrets) for text in plan.notes],
+                overrides=[scrub(said, self.secrets) for said in plan.overrides],
+                mac=plan.mac,
             )
         )
 

@@ -1,6 +1,7 @@
 """The station: runs a batch over the slots of a bench, one process a unit, and keeps the journal.
 
-Each slot has a worker; a unit is a pytest process of its own, so that one that dies blocks its slot only. The
+Each slot has a worker; a unit's attempt is a pytest process of its own, so that one that dies blocks its slot only.
+Where more than one thing is done to a unit (recovered, then converted), each is an attempt, on the same board. The
 station is the journal's single writer: units hand it their events and wait until they are on disk. A process
 that died without a word is marked here: blocked, or unverified if its board was being written.
 """
@@ -22,10 +23,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from rig.bench.bench import Bench, Slot
 from rig.bench.slot import slot_lock
-from rig.errors import Exit, RigError, UsageProblem
+from rig.errors import Exit, RigError
+from rig.line.job import Job, Stage
 from rig.line.loading import Loader
 from rig.records import events
 from rig.records.events import Event, Outcome
@@ -41,21 +44,6 @@ _GRACE_S = 15.0  # from SIGTERM to SIGKILL for a unit's process
 
 Progress = Callable[[str, str, str, int, int], None]
 """Called with (slot, unit, what, done, total)."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is to be done to every unit. `units` are serials or running numbers, in order."""
-
-    units: tuple[str, ...]
-    image: Path
-    image_sha256: str
-    flasher: str = "native"
-    accept_no_backup: str | None = None
-    no_boot_proof: bool = False
-    waive_calibration: str | None = None
-    current_limit: float | None = None
-    command: str = "rig convert"
 
 
 @dataclass
@@ -88,7 +76,9 @@ class Station:
         self._loader = loader
         self._on_event = on_event
         self._on_progress = on_progress
-        self._queue = deque(job.units)
+        # the first boards are in their slots already: which unit is where goes by the order of both
+        self._loaded = {slot.name: unit for slot, unit in zip(slots, job.units, strict=False)}
+        self._queue = deque(job.units[len(self._loaded) :])
         self._queue_lock = threading.Lock()
         self._courses: dict[str, _Course] = {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -136,6 +126,7 @@ class Station:
 
     def _run_started(self) -> events.RunStarted:
         product = self.slots[0].product
+        last = self.job.stages[-1]
         return events.RunStarted(
             run=self.folder.id,
             command=self.job.command,
@@ -144,9 +135,10 @@ class Station:
             simulated=self.bench.simulated,
             speed=self.bench.speed,
             product=product.name,
-            image=self.job.image.name,
-            image_sha256=self.job.image_sha256,
+            image=last.image.name if last.image else None,
+            image_sha256=last.image_sha256,
             limits_version=product.limits_version,
+            tasks=[stage.task for stage in self.job.stages],
             tools={
                 "rig": metadata.version("rig"),
                 "python": platform.python_version(),
@@ -181,19 +173,25 @@ class Station:
 
     # -- a slot ----------------------------------------------------------------------------------------
 
-    def _next_unit(self) -> str | None:
+    def _next_unit(self, slot: Slot) -> str | None:
         with self._queue_lock:
+            if slot.name in self._loaded and not self._stopped.is_set():
+                return self._loaded.pop(slot.name)
             return self._queue.popleft() if self._queue and not self._stopped.is_set() else None
 
     def _work(self, slot: Slot, server: SinkServer) -> None:
         """Units in this slot until there are none, or the slot itself turns out bad: that blocks this slot only."""
         loaded = True
-        while (unit := self._next_unit()) is not None:
+        while (unit := self._next_unit(slot)) is not None:
             try:
                 if not loaded:
                     self._loader.next_board(slot, unit)
                 loaded = False
-                self._unit(slot, unit, server)
+                for attempt, stage in enumerate(self.job.stages, start=1):
+                    self._attempt(slot, unit, attempt, stage, server)
+                    outcome = self._courses[unit].outcome
+                    if outcome is None or not outcome.good:
+                        break
             except Exception as problem:
                 if not isinstance(problem, RigError):
                     log.exception("slot %s", slot.name)
@@ -211,15 +209,20 @@ class Station:
         text = f"slot {slot.name} is out for the rest of this run: {why}"
         server.emit(events.Noted(slot=slot.name, level="warning", text=text))
 
-    def _unit(self, slot: Slot, unit: str, server: SinkServer) -> None:
-        """One attempt, in a process of its own."""
+    def _attempt(self, slot: Slot, unit: str, attempt: int, stage: Stage, server: SinkServer) -> None:
+        """One stage of a unit, in a process of its own."""
         began = time.monotonic()
+        if attempt > 1:
+            self._courses[unit] = _Course()
+            if self._stopped.is_set():
+                self._never_begun(slot, unit, attempt, stage, server)
+                return
         ours, theirs = socket.socketpair()
-        output = self.folder.new_unit_dir(unit, 1) / "pytest.log"
+        output = self.folder.new_unit_dir(unit, attempt) / "pytest.log"
         with theirs, output.open("wb") as file:
             os.fchmod(file.fileno(), 0o600)
             process = subprocess.Popen(
-                self._command(slot, unit, server.address, theirs.fileno()),
+                self._command(slot, unit, attempt, stage, server.address, theirs.fileno()),
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -235,17 +238,32 @@ class Station:
         self._wait(process)
         follower.join(1)
         ours.close()
-        self._close_unit(slot, unit, process.returncode, time.monotonic() - began, server, output)
+        self._close_unit(slot, unit, attempt, process.returncode, time.monotonic() - began, server, output)
 
-    def _command(self, slot: Slot, unit: str, address: Path, fd: int) -> list[str]:
-        folder = self.folder.unit_dir(unit, 1)
+    def _never_begun(self, slot: Slot, unit: str, attempt: int, stage: Stage, server: SinkServer) -> None:
+        """The run was stopped between two stages: the record says which one the board did not get."""
+        who: dict[str, Any] = {"unit": unit, "slot": slot.name, "attempt": attempt}
+        server.emit(events.UnitStarted(**who, flasher=self.job.flasher, task=stage.task))
+        sentence = f"stopped before this {stage.task} began; what was done before it stands"
+        server.emit(
+            events.UnitEnded(
+                **who,
+                outcome=Outcome.ABORTED,
+                duration_s=0.0,
+                sentence=sentence,
+                supply_off_confirmed=self._loader.confirm_off(slot),
+            )
+        )
+
+    def _command(self, slot: Slot, unit: str, attempt: int, stage: Stage, address: Path, fd: int) -> list[str]:
+        folder = self.folder.unit_dir(unit, attempt)
         command = [
             *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"),
             *("-p", "no:unraisableexception"),  # it looks through all objects at the end: half a second of the CPU
             *("-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT)),
             str(ROOT / "tests_hil" / "test_conversion.py"),
-            *("--bench", str(self.bench.path), "--slot", slot.name, "--image", str(self.job.image)),
-            *("--flasher", self.job.flasher, f"--unit={unit}", "--attempt", "1"),
+            *("--bench", str(self.bench.path), "--slot", slot.name, *self._what(stage, unit)),
+            *("--flasher", self.job.flasher, f"--unit={unit}", "--attempt", str(attempt)),
             *("--run-dir", str(self.folder.path), "--station", str(address), "--owner-fd", str(fd)),
             *("--slot-lock", str(self._locks[slot.name])),
             *("--html", str(folder / "unit.html"), "--self-contained-html"),
@@ -257,6 +275,19 @@ class Station:
         if self.job.current_limit is not None:
             command += ["--current-limit", f"{self.job.current_limit:g}"]
         return command
+
+    def _what(self, stage: Stage, unit: str) -> list[str]:
+        """The options that say what is done, and with which content."""
+        job, words = self.job, ["--task", stage.task]
+        words += [f"--image={stage.image}"] if stage.image else [f"--restore={job.backups[unit]}"]
+        words += [f"--override={rule}" for rule in job.overrides]
+        if job.mac and stage.task == "recover":
+            words += ["--mac", job.mac]
+        if stage.task == "convert" and job.provision:
+            words += [f"--provision={job.provision}"]
+        if job.no_provision:
+            words += ["--no-provision"]
+        return words
 
     def _follow(self, connection: socket.socket, slot: str, unit: str) -> None:
         with connection.makefile("r", errors="replace") as lines:
@@ -279,7 +310,14 @@ class Station:
                     process.kill()
 
     def _close_unit(
-        self, slot: Slot, unit: str, returncode: int, seconds: float, server: SinkServer, output: Path
+        self,
+        slot: Slot,
+        unit: str,
+        attempt: int,
+        returncode: int,
+        seconds: float,
+        server: SinkServer,
+        output: Path,
     ) -> None:
         """A unit that did not say how it ended, or whose process contradicts it, gets its end here."""
         course = self._courses.setdefault(unit, _Course())
@@ -295,11 +333,11 @@ class Station:
                 events.UnitEnded(
                     unit=unit,
                     slot=slot.name,
-                    attempt=1,
+                    attempt=attempt,
                     outcome=outcome,
                     duration_s=seconds,
                     code=code,
-                    sentence=f"the unit's process ended with {how}; {_last_line(output)}",
+                    sentence=f"the unit's process ended with {how}; {self._last_line(output)}",
                     supply_off_confirmed=self._loader.confirm_off(slot),
                 )
             )
@@ -308,25 +346,12 @@ class Station:
             text = f"unit {unit} has no page: {page} could not be written"
             server.emit(events.Noted(unit=unit, slot=slot.name, level="warning", text=text))
 
+    def _last_line(self, output: Path) -> str:
+        lines = [line for line in output.read_text(errors="replace").splitlines() if line.strip()]
+        return f"its last line: {scrub(lines[-1], self.job.secrets)[:200]}" if lines else "it printed nothing"
+
 
 def _environment() -> dict[str, str]:
     """Ours, without what would change which of a unit's steps run."""
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")}
     return kept | {"PYTHONUNBUFFERED": "1"}
-
-
-def _last_line(output: Path) -> str:
-    lines = [line for line in output.read_text(errors="replace").splitlines() if line.strip()]
-    return f"its last line: {scrub(lines[-1])[:200]}" if lines else "it printed nothing"
-
-
-def check_job(slots: list[Slot], job: Job, *, somebody_there: bool) -> None:
-    """UsageProblem when boards must be changed and neither a command nor a person can do it."""
-    if len(job.units) <= len(slots) or somebody_there:
-        return
-    for slot in slots:
-        if slot.table.change is None:
-            raise UsageProblem(
-                f"{len(job.units)} units for {len(slots)} slot(s): the next board must be put in, but nobody is "
-                f"at a terminal and slot {slot.name} has no `change` command in its bench file"
-            )

@@ -16,7 +16,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-SCHEMA = 1
+SCHEMA = 2  # 2: `planned`, and the task of a unit's attempt
+
+Task = Literal["convert", "recover", "restore"]
 
 
 class Outcome(StrEnum):
@@ -71,6 +73,7 @@ class RunStarted(_Event):
     image: str | None = None  # file name
     image_sha256: str | None = None
     limits_version: str = ""
+    tasks: list[Task] = ["convert"]  # what is done to each unit, one attempt each, in order
     tools: dict[str, str] = {}  # name -> version of what took part (rig, python, flasher, ...)
 
 
@@ -80,6 +83,7 @@ class UnitStarted(_Event):
     slot: str
     attempt: int  # counts from 1 over the attempts of this unit; a retry never overwrites
     flasher: str = "native"
+    task: Task = "convert"
 
 
 class PhaseStarted(_Event):
@@ -134,6 +138,36 @@ class BackupKept(_Event):
     sha256: str  # of the uncompressed content
     size: int
     verified_by: str = "chip-crc"
+
+
+class PlannedPiece(BaseModel):
+    """One range to be written. `source_offset`: where in the image it stands; None: made for this board, and then
+    `sha256` of its content is None too: from it a password could be guessed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    flash_offset: int
+    length: int
+    source_offset: int | None = None
+    what: str = ""
+    sha256: str | None = None
+
+
+class Planned(_Event):
+    """What is to be written to this very board, and what is verified later. Nothing is erased before this."""
+
+    kind: Literal["planned"] = "planned"
+    unit: str
+    slot: str
+    attempt: int
+    task: Task = "convert"
+    image: str  # file name
+    image_sha256: str
+    pieces: list[PlannedPiece]
+    note: str
+    notes: list[str] = []  # where calibration, MAC and storage come from, and other choices, a sentence each
+    overrides: list[str] = []  # rules that were overridden, each "rule: what would have been refused"
+    mac: str | None = None  # the MAC the plan gives the board; None: it keeps its own
 
 
 class WriteBegun(_Event):
@@ -206,6 +240,7 @@ Event = Annotated[
     | PhaseEnded
     | Measured
     | BackupKept
+    | Planned
     | WriteBegun
     | WriteEnded
     | ArtifactKept

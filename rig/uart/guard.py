@@ -12,11 +12,16 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from rig.chip.frames import ERASE_SIZES, PREFIX, SECTOR, Header, Long, Short
+from rig.chip.frames import ERASE_SIZES, PREFIX, SECTOR, Header, Long, Reply, Short
 from rig.chip.ids import SCTRL_EFUSE_CTRL
 
 _EFUSE_WRITE = 0x2
 _SR_ONE_TIME = 0x3900  # LB1-LB3 and SRP1 lock for good. Source: SPI NOR data sheets of this class (GD25Q16)
+
+# Status register opcodes of this class of flash. With any other the ROM would put that one on the flash's bus: 06 and
+# then 60 or C7 is a chip erase.
+_SR_OPCODES = (b"\x05", b"\x35", b"\x15")
+_REFUSED, _UNKNOWN = 6, 7  # status of a reply: address refused, unknown command. Source: public ROM status list
 
 # The ROM drops what comes while it is busy, and takes up again wherever the rest of a frame has 01 E0 FC: what the
 # guard saw as an address would be a command. So no address may hold these three bytes. Below this bound FC is never
@@ -88,14 +93,15 @@ class Guard:
 
     def decide(self, header: Header) -> Refusal | None:
         """None to let the frame pass; else why not (also kept in `refusals`)."""
-        rule = self._rule(header)
+        rule = self.rule(header)
         if rule is None:
             return None
         refusal = Refusal(header.name, header.address, rule)
         self.refusals.append(refusal)
         return refusal
 
-    def _rule(self, header: Header) -> str | None:
+    def rule(self, header: Header) -> str | None:
+        """The rule that this frame would break, None if it may pass. Nothing is noted."""
         if any(address >= _FLASH_END for address in _flash_addresses(header)):
             return "an address that no flash has"
         return self._long(header) if header.long else self._short(header)
@@ -126,7 +132,9 @@ class Guard:
             return f"has a length this command does not have ({header.size} bytes)"
         if header.code == Long.SPI_OP:
             return None if header.head == b"\x9f\x00\x00\x00" else "a raw SPI operation other than the JEDEC id"
-        if header.code in (Long.READ_4K, Long.READ_256, Long.READ_SR):
+        if header.code == Long.READ_SR:
+            return None if header.head in _SR_OPCODES else "a flash opcode that reads no status register"
+        if header.code in (Long.READ_4K, Long.READ_256):
             return None
         return self._write(header)
 
@@ -149,6 +157,35 @@ class Guard:
         if any(start <= address and address + size <= end for start, end in self._ranges):
             return None
         return "outside the ranges planned for this board"
+
+
+def answer(header: Header) -> bytes:
+    """What a tool hears for a frame that was stopped: the chip's own refusal, so that it need not wait for an answer.
+
+    Long commands carry a status: 6 (refused), 7 where no such command exists, before as much of a normal reply as
+    tools parse. Short ones have none: their body is the number alone, as the ROM answers an unknown one.
+    """
+    known = {int(code) for code in (Long if header.long else Short)}
+    status = _REFUSED if header.code in known else _UNKNOWN
+    if not header.long:
+        return Reply(header.code, bytes((status,))).encode()
+    return Reply(header.code, _echo(header), True, status).encode()
+
+
+def _echo(header: Header) -> bytes:
+    """Behind the status, what a reply to this command begins with."""
+    head = header.head
+    if header.code in (Long.WRITE_256, Long.READ_256, Long.READ_4K):
+        return head[:4] + b"\x00"  # a count of bytes: none
+    if header.code in (Long.WRITE_4K, Long.ERASE_4K):
+        return head[:4]
+    if header.code == Long.ERASE:
+        return head[:5]
+    if header.code == Long.READ_SR:
+        return head[:1] + b"\x00"
+    if header.code == Long.SPI_OP:
+        return bytes(min(len(head), 4))
+    return head[:3] if header.code == Long.WRITE_SR else b""
 
 
 def _flash_addresses(header: Header) -> tuple[int, ...]:

@@ -5,14 +5,13 @@ decide on every frame, times every command of every flasher the same way, and ca
 first link check, so that the board gets its power just when somebody is asking for it: the ROM's window is
 shorter than a tool's start-up. Until then the port's TX is held in break, for an idle-high TX back-powers a
 board so that it never resets. A reset by the tool's modem lines, which a pseudo-terminal does not have, is heard
-beside the bytes (`lines`) and becomes what `on_pulse` makes of it: a power-cycle.
+beside the bytes (`lines`) and becomes what `on_pulse` makes of it: a power-cycle. A frame that the guard stops is
+answered with the chip's own refusal. `damage` makes bytes go wrong on request.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
 import os
 import select
 import struct
@@ -21,7 +20,6 @@ import threading
 import time
 import tty
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import serial
@@ -29,37 +27,21 @@ import serial
 from rig.chip.client import LINK_BAUD
 from rig.chip.frames import Header, Request, RequestScanner, Short
 from rig.errors import BenchBlocked, RigError
-from rig.uart.guard import Guard, Refusal
+from rig.uart.damage import Damage, Damager
+from rig.uart.guard import Guard, Refusal, answer
 from rig.uart.lines import LineWatch
 from rig.uart.port import open_port
+from rig.uart.recorder import Recorder
+from rig.uart.speed import LOST as _LOST
+from rig.uart.speed import PortSpeed
+from rig.uart.trace import Command, save_json, save_trace
 
-_TCGETS2 = 0x802C542A
-_TERMIOS2 = struct.Struct("4IB19s2I")
 _IDLE_S = 0.05
-_SLOWEST, _FASTEST = 9600, 3_250_000  # baud; what else a frame may ask for is no speed of this chip
-_BAUD_WATCH_S = 0.3  # how long after a SetBaud the flasher's own change of speed is looked for
 _GAP_S = 0.25  # a frame whose rest does not come in this time is over
-_LOST: tuple[type[Exception], ...] = (OSError, termios.error)  # what a port that vanished raises
 _LINK_FRAME = Request(Short.LINK_CHECK).encode()
 _TURN_S = 3.0  # a write that a hung adaptor does not take ends sooner
 _JOIN_S = 5.0  # a slow supply switches on in a second or two
-_DRAIN_S = 2.0
 _MOST_HELD = 0x10000  # bytes kept for a flasher that does not read; more is a running firmware's chatter
-
-
-@dataclass
-class Command:
-    """One command as it passed: monotonic ns of its first and last byte and of its reply, sizes in bytes."""
-
-    name: str
-    address: int | None
-    begun_ns: int
-    sent_ns: int = 0
-    reply_ns: int = 0
-    reply_end_ns: int = 0
-    size: int = 0
-    reply_size: int = 0
-    refused: str | None = None
 
 
 class Tap:
@@ -74,14 +56,13 @@ class Tap:
         on_refusal: Callable[[Refusal], None] = lambda refusal: None,
     ) -> None:
         self.guard = guard
-        self.commands: list[Command] = []
+        self._recorder = Recorder()
         self.error: RigError | None = None
         self._on_link = on_link
         self._on_refusal = on_refusal
         self.on_pulse: Callable[[], bool] = lambda: False  # power-cycles and arms; False: there was nothing to do
         self._port = open_port(port_path, LINK_BAUD)
         self.port_path = port_path
-        self._baud = LINK_BAUD  # what the flasher has set
         try:
             self._port.fileno()
         except OSError:
@@ -102,9 +83,10 @@ class Tap:
         self._armed = False
         self._held = False
         self._closing = False
-        self._watch_baud = 0.0
-        self._current: Command | None = None  # what late bytes belong to: not a pulse of the reset lines
-        self._speed_due: tuple[float, int] | None = None  # (when, baud) the board's port changes on its own
+        self._speed = PortSpeed(self._port, self._slave, self._wake_r)
+        self._damager: Damager | None = None
+        self._to_board = bytearray()  # held back on request, until the first of these moments
+        self._board_at = self._host_at = 0.0
         self._last_byte = 0.0
         self._to_host = bytearray()
         self._linkers: list[threading.Thread] = []
@@ -112,6 +94,11 @@ class Tap:
         self._course = self._armed_in = 0  # what was armed in an earlier course may not switch on
         self._thread = threading.Thread(target=self._run, name="tap", daemon=True)
         self._lines = LineWatch(self._pulse)
+
+    @property
+    def commands(self) -> list[Command]:
+        """Every command so far, in the order they passed."""
+        return self._recorder.commands
 
     @property
     def lines(self) -> str:
@@ -152,11 +139,10 @@ class Tap:
                 return False
             termios.tcflush(self._slave, termios.TCIOFLUSH)
             self._to_host.clear()
-            self._scanner.reset()
+            self._forget_frames()
             self._break(True)
             self._drop_input()
-            self._speed_due = None
-            self._as_flasher()
+            self._speed.forget()
             self._armed, self._held = True, False
             self._armed_in = self._course if course is None else course
             return True
@@ -206,11 +192,24 @@ class Tap:
         if self._thread.ident is not None and not self._thread.is_alive() and not self._closing:
             raise BenchBlocked("crashed", "the thread between flasher and board died; its traceback is on stderr")
 
+    def section(self, title: str) -> None:
+        """What passes from here on belongs to `title`: a heading of the trace, with sums of its own."""
+        with self._turn():
+            self._recorder.section(title)
+
+    def damage(self, *damages: Damage) -> None:
+        """From now on do this to what passes, counting commands from here; nothing: let all pass unharmed."""
+        with self._turn():
+            self._damager = Damager(damages, self.guard.rule) if damages else None
+
     def save_trace(self, path: Path) -> None:
         """Every command so far, one JSON object a line."""
-        with path.open("w", encoding="utf-8") as file:
-            for command in self.commands:
-                file.write(json.dumps({k: v for k, v in asdict(command).items() if v is not None}) + "\n")
+        save_json(path, self.commands)
+
+    def write_trace(self, path: Path) -> None:
+        """Every command so far and where the time went, for a person; as JSON lines if the file's name ends in
+        .jsonl. Raises OSError."""
+        save_trace(path, self.commands, self._recorder.sections)
 
     # -- the thread ------------------------------------------------------------------------------------
 
@@ -218,17 +217,19 @@ class Tap:
         try:
             while True:
                 board = self._port.fileno()
-                waiting = [self._master] if self._to_host else []
+                waiting = [self._master] if self._to_host and time.monotonic() >= self._host_at else []
                 ready, _, _ = select.select([self._master, board, self._wake_r], waiting, [], self._wait())
                 if self._wake_r in ready:
                     return
                 with self._lock:
                     if self._armed:  # a flasher that opens its port sets the speed, then asks for a link
-                        self._follow_baud()
+                        self._speed.follow()
                     if self._master in ready:
                         self._from_host()
-                    self._follow_baud()
-                    self._be_ahead()
+                    self._release()
+                    if not self._to_board:  # what is held back was written at the speed of then
+                        self._speed.follow()
+                        self._speed.be_ahead()
                     if board in ready:
                         self._from_board()
                     self._push()
@@ -238,25 +239,49 @@ class Tap:
             self.error = self._lost(problem)
 
     def _wait(self) -> float:
-        return 0.001 if time.monotonic() < self._watch_baud else _IDLE_S
+        if self._speed.watching:
+            return 0.001
+        held = [at for at, data in ((self._board_at, self._to_board), (self._host_at, self._to_host)) if data]
+        return max(0.0, min([_IDLE_S, *(at - time.monotonic() for at in held)]))
 
     def _from_host(self) -> None:
         try:
             data = os.read(self._master, 0x4000)
         except BlockingIOError:
             return
-        if time.monotonic() - self._last_byte > _GAP_S:
-            self._scanner.reset()
-        if self._port.baudrate != self._baud:  # it asks for something: by now it has changed its speed or will not
-            self._follow_baud()
-            self._as_flasher()
+        if time.monotonic() - self._last_byte > _GAP_S and not self._to_board:
+            self._forget_frames()
+        if self._speed.ahead:  # it asks for something: by now it has changed its speed or will not
+            self._speed.follow()
+            self._speed.as_flasher()
         armed = self._armed
         passed = self._scanner.feed(data)
         if self._armed or self._held:
             return
         if armed:  # only now it is not: what stood before the link check was for nobody
             passed = passed[passed.index(_LINK_FRAME) :]
-        self._port.write(passed)
+        if self._damager is not None:
+            passed, hold = self._damager.to_chip(passed)
+            if hold:
+                self._board_at = max(self._board_at, time.monotonic() + hold)
+        if self._to_board or time.monotonic() < self._board_at:
+            self._to_board += passed
+        else:
+            self._port.write(passed)
+
+    def _release(self) -> None:
+        """To the board what was held back, when its time has come."""
+        if self._to_board and time.monotonic() >= self._board_at:
+            held, self._to_board = bytes(self._to_board), bytearray()
+            self._port.write(held)
+
+    def _forget_frames(self) -> None:
+        """What was half seen is over."""
+        self._scanner.reset()
+        self._to_board.clear()
+        self._board_at = self._host_at = 0.0
+        if self._damager is not None:
+            self._damager.reset()
 
     def _from_board(self) -> None:
         board = self._port.fileno()
@@ -268,19 +293,21 @@ class Tap:
             if select.select([board], [], [], 0)[0]:
                 raise serial.SerialException("end of file")
             return  # arm() dropped what select had seen
-        now = time.monotonic_ns()
-        if self._current is not None:
-            last = self._current
-            last.reply_ns = last.reply_ns or now
-            last.reply_end_ns = now
-            last.reply_size += len(data)
-        if not (self._armed or self._held):
-            self._to_host += data
-            del self._to_host[:-_MOST_HELD]
+        before = self._recorder.replied
+        if self._recorder.reply(data, self._port.baudrate) and self._damager is not None:
+            self._damager.given_up()
+        if self._armed or self._held:
+            return
+        if self._damager is not None:
+            data, hold = self._damager.to_host(data, before)
+            if hold:
+                self._host_at = time.monotonic() + hold
+        self._to_host += data
+        del self._to_host[:-_MOST_HELD]
 
     def _push(self) -> None:
         """To the flasher what its side takes; the rest waits."""
-        if self._to_host:
+        if self._to_host and time.monotonic() >= self._host_at:
             try:
                 done = os.write(self._master, self._to_host)
             except BlockingIOError:
@@ -288,14 +315,15 @@ class Tap:
             del self._to_host[:done]
 
     def _header(self, header: Header) -> bool:
-        now = time.monotonic_ns()
         refusal = self.guard.decide(header)
-        command = Command(header.name, header.address, now, now, size=header.size)
-        self._record(command)
+        command = self._recorder.begins(header, self._port.baudrate, refusal.rule if refusal else None)
         if refusal is not None:
-            command.refused = refusal.rule
             self._tell(refusal)
+            if not (self._armed or self._held):  # a board without power answers nothing
+                self._to_host += answer(header)
             return False
+        if self._damager is not None:
+            self._damager.begin(command)
         if self._armed and not header.long and header.code == Short.LINK_CHECK:
             self._link_seen()
         return True
@@ -306,23 +334,11 @@ class Tap:
         except (RigError, OSError) as problem:  # the journal refused: not the port's fault
             self.error = problem if isinstance(problem, RigError) else BenchBlocked("crashed", str(problem))
 
-    def _record(self, command: Command) -> None:
-        """Link checks come by the hundred: only the last of a row is kept."""
-        self._current = command
-        if command.name == "link-check" and self.commands and self.commands[-1].name == "link-check":
-            self.commands[-1] = command
-        else:
-            self.commands.append(command)
-
     def _end(self, header: Header) -> None:
-        if self._current is not None:
-            self._current.sent_ns = time.monotonic_ns()
+        self._recorder.sent()
         if not header.long and header.code == Short.SET_BAUD:
-            now = time.monotonic()
-            baud, delay = struct.unpack("<IB", header.head)
-            self._watch_baud = now + _BAUD_WATCH_S
-            if _SLOWEST <= baud <= _FASTEST:
-                self._speed_due = (now + delay / 2000, baud)
+            baud, delay_ms = struct.unpack("<IB", header.head)
+            self._speed.asked(baud, delay_ms / 1000)
 
     def _link_seen(self) -> None:
         """Power for the board, in a thread of its own: a slow supply must not hold up the link checks."""
@@ -354,49 +370,7 @@ class Tap:
             text = f"power-cycling for a tool failed: {type(problem).__name__}: {problem}"
             self.error, name = BenchBlocked("crashed", text), "reset-pulse"
         with self._turn():
-            self.commands.append(Command(name, None, begun, time.monotonic_ns()))
-
-    def _follow_baud(self) -> None:
-        """The flasher changes its own speed half-way through the chip's delay: the board's port goes with it.
-
-        Called after what the flasher wrote was passed on: it waits for the chip's answer at the new speed before
-        it sends more, so bytes found together with a change were written before it.
-        """
-        raw = fcntl.ioctl(self._slave, _TCGETS2, bytes(_TERMIOS2.size))
-        baud = int(_TERMIOS2.unpack(raw)[-1])
-        if not baud or baud == self._baud:
-            return
-        self._baud = baud
-        self._set_speed(baud)
-
-    def _be_ahead(self) -> None:
-        """Half-way through a SetBaud's delay the board's port changes, even if the flasher, on a busy machine, is
-        late: the chip's answer comes at the new speed to the moment."""
-        if self._speed_due is not None and time.monotonic() >= self._speed_due[0]:
-            baud, self._speed_due = self._speed_due[1], None
-            self._set_speed(baud)
-
-    def _as_flasher(self) -> None:
-        """Back to the flasher's own speed, where the port went ahead and it did not follow."""
-        if self._port.baudrate != self._baud:
-            with contextlib.suppress(ValueError, OverflowError, *_LOST):
-                self._port.baudrate = self._baud
-
-    def _set_speed(self, baud: int) -> None:
-        self._drain()
-        # a speed the adaptor cannot do: the chip's answer will not be heard, and the flasher falls back
-        with contextlib.suppress(ValueError, OverflowError):
-            self._port.baudrate = baud
-
-    def _drain(self) -> None:
-        """Until the wire has what was written; flush() alone would wait for a hung adaptor for ever."""
-        deadline = time.monotonic() + _DRAIN_S
-        while getattr(self._port, "out_waiting", 0):
-            if time.monotonic() > deadline:
-                raise serial.SerialTimeoutException
-            if select.select([self._wake_r], [], [], 0.001)[0]:
-                return
-        self._port.flush()
+            self._recorder.pulse(name, begun)
 
     def _drop_input(self) -> None:
         try:

@@ -1,0 +1,1 @@
+"""What a flash holds besides code: calibration, Tuya's storage, OpenBeken's configuration and counters."""
