@@ -76,7 +76,7 @@ _TABLE = [
     Code("provision-refused", "board", "The firmware came up without the configuration that was written for it.",
          "Read in the log what it says of its configuration, and compare its version with the provisioning file."),
     Code("calibration-lost", "board", "The firmware finds no radio calibration in flash, or no MAC of its own.",
-         "Look at 0x1D0000 in the board's first backup: if it is there, write it back; if not, it came without."),
+         "`rig recover` brings it back from the board's first backup; if that has none, it came without one."),
     Code("current-high", "board", "The steady current is outside the product's limits.",
          "Look for a load on a relay or LED pin, or a damaged board."),
     Code("flasher-failed", "board", "The flashing tool ended without having done its work.",

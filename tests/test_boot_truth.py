@@ -151,6 +151,9 @@ CASES = {
     ),
     "wiped calibration, Tuya": Case(lambda: erased(TUYA, CALIBRATION, CALIBRATION + 0x1000), BOOTED, None, 1300),
     "half-written app": Case(half_written, ONLY),
+    "app without its last blocks": Case(
+        lambda: erased(TUYA, 0x10BD10 - 4 * 34, APP_END), BootKind.CRASHED, None, 1300, guess=BAD_BLOCK
+    ),
     "T app under an N bootloader": Case(t_app, LOOP, guess="that an access past the RAM's end aborts"),
     "foreign bootloader": Case(lambda: with_bootloader(firmware.demo_image()), BOOTED, None, TO_AP),
     "bootloader of a T": Case(lambda: with_bootloader(bytes(image(OBK_T))), SILENT, starts=False, guess=NO_TAG),
@@ -197,7 +200,7 @@ FORECASTS = {
     Forecast.CRASHES: BootKind.CRASHED,
 }  # fmt: skip
 # What these end in hangs on whether the damaged block is ever needed, which no look at the file tells.
-NOT_FORETOLD = {"bad block never executed", "half-written app"}
+NOT_FORETOLD = {"bad block never executed", "half-written app", "app without its last blocks"}
 DAMAGE = {
     "bootloader erased": "bootloader-erased",
     "all erased": "bootloader-erased",
@@ -213,6 +216,7 @@ DAMAGE = {
     "wiped calibration": "calibration-wiped",
     "wiped calibration, Tuya": "calibration-wiped",
     "half-written app": "block-crc",
+    "app without its last blocks": None,  # nothing shows it: see the forecast
     "T app under an N bootloader": "app-wrong-chip",
     "foreign bootloader": None,
     "bootloader of a T": "bootloader-wrong-chip",

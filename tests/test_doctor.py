@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from rig.bench import doctor
 from rig.bench.bench import Slot, read_bench
-from rig.bench.doctor import Finding, diagnose_link
 from rig.bench.slot import OpenSlot, use_slot
 from rig.codes import CODES
 from rig.errors import BenchBlocked, UnitFailed
+from rig.line import doctor
+from rig.line.doctor import Finding, diagnose_link
 from rig.supply.client import lease
 from rig.uart.bootlog import BootLog
 from tests.sim_process import SimProcess
@@ -177,6 +177,28 @@ def test_an_output_that_somebody_switches_off(patient: Patient, monkeypatch: pyt
     found = patient.examine()
     assert (found.kind, found.code) == ("output-off", "supply-lost")
     assert "by itself" in found.sentence
+
+
+def test_an_output_that_is_not_read_back_off_is_what_is_told(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    off = patient.used.link.off
+    monkeypatch.setattr(patient.used.link, "off", lambda: off() and False)
+    found = patient.examine(log=False)
+    assert (found.kind, found.code) == ("bench", "supply-lost")
+    assert "could not be read back off" in found.sentence
+    assert "by hand" in found.next[0]
+
+
+def test_the_board_is_off_whoever_stops_the_examination(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop() -> None:
+        assert patient.used.link.power_on_ns
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(patient.used.power, "reading", stop)
+    with pytest.raises(KeyboardInterrupt):
+        patient.examine(log=False)
+    assert not patient.bench.status()["on"]
 
 
 def test_the_pages_of_the_docs_name_every_kind() -> None:

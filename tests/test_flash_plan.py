@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from rig.cli.flash_log import NAME
 from rig.image import flashmap
@@ -63,6 +64,25 @@ def test_the_plan_follows_what_the_board_holds_now(bench: SimProcess, tmp_path: 
     assert [line["image"] for line in lines] == ["dump.bin"]
     assert [CAL, 0x1000] in lines[0]["ranges"]
     assert (tmp_path / "runs" / NAME).stat().st_mode & 0o777 == 0o600
+
+
+def test_what_a_backup_would_not_bring_back_is_kept_before_it_is_erased(bench: SimProcess, tmp_path: Path) -> None:
+    """The first backup was made while the calibration was lost; the board has one again by now."""
+    own = bench.dump(tmp_path)
+    bench.poke(CAL, LOST)
+    store = BackupStore(tmp_path / "runs" / "backups")
+    efuse = bytes.fromhex(bench.hand("dump", path=str(tmp_path / "x"))["efuse"])
+    identity = f"uid-{efuse[16:24].hex()}"
+    first = store.keep(identity, bench.dump(tmp_path))
+    bench.poke(CAL, own[CAL:CAL_END])
+    words = ("erase", "--start", hex(CAL), "--length", "0x1000", "--override", "erases-calibration")
+    done = rig_inside("flash", *words, "--bench", bench.bench_file, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert bench.dump(tmp_path)[CAL:CAL_END] == LOST
+    assert store.first(identity) == first
+    (kept,) = [path for path in first.path.parent.glob("*.zst") if path != first.path]
+    assert zstandard.ZstdDecompressor().decompress(kept.read_bytes(), max_output_size=len(own)) == own
+    bench.poke(CAL, own[CAL:CAL_END])
 
 
 @pytest.mark.parametrize(

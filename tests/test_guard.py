@@ -199,10 +199,29 @@ def test_it_can_be_closed_again() -> None:
     assert guard.refusals == [refusal]
 
 
+def test_once_one_was_stopped_nothing_that_changes_the_flash_passes() -> None:
+    """bk7231tools takes no notice of the status of an erase, and programs on."""
+    guard = Guard()
+    guard.allow_writes(OPEN)
+    stopped = guard.decide(header(NEVER["efuse write"])) or guard.refusals[-1]
+    changes = [request for request in WRITES.values() if rule(request, OPEN) is None]
+    assert len(changes) >= 4
+    for request in changes:
+        refusal = guard.decide(header(request))
+        assert refusal is not None
+        assert refusal.rule == "comes after a command that was stopped"
+    assert not guard.writes_allowed
+    assert guard.decide(header(ALWAYS["crc"])) is None
+    assert guard.refusals == [stopped]  # what began it is what the run ends with
+    guard.allow_writes(OPEN)
+    assert guard.writes_allowed
+    assert all(guard.decide(header(request)) is None for request in changes)
+
+
 def test_another_flash_size_wraps_elsewhere() -> None:
     guard = Guard(flash_size=0x400000)
     guard.allow_writes([(0, 0x1000)])
-    assert guard.decide(header(erase(0x20, MB2)))
+    assert guard.rule(header(erase(0x20, MB2)))
     assert guard.decide(header(erase(0x20, 2 * MB2))) is None
 
 

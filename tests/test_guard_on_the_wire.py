@@ -144,6 +144,24 @@ def test_stopped_however_it_is_split_and_joined(
     assert len(table.guard.refusals) - stopped == len(requests)
 
 
+def test_the_answer_never_comes_into_another_reply() -> None:
+    """A tool that asks on while a sector comes in: it hears all of the sector first."""
+    with a_table(speed=4) as table:
+        table.linked()
+        table.port.write(Request(0x09, bytes(4), long=True).encode())
+        assert until(lambda: table.port.in_waiting > 100)
+        table.port.write(WRITES["erase 4k"].encode() + NEVER["erase all"].encode())
+        parser, found = ReplyParser(), []
+        assert until(lambda: found.extend(parser.feed(table.port.read(0x1000))) or len(found) == 3)
+    assert [reply.code for reply in found] == [0x09, 0x0F, 0x0A]
+    assert found[0].payload == bytes(4) + NOISE[:0x1000]
+    assert (found[0].status, found[1].status) == (0, 6)
+    assert parser.skipped == 0
+    read, erase, _ = table.tap.commands[-3:]
+    assert (read.answered, read.reply_size) == (True, 0x1000 + 15)
+    assert not erase.answered
+
+
 @settings(derandomize=True, deadline=None, max_examples=200)
 @given(st.sampled_from(FORBIDDEN))
 def test_the_answer_to_what_was_stopped_is_a_reply_of_its_kind(request: Request) -> None:

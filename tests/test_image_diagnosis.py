@@ -529,3 +529,69 @@ def test_damages_have_the_names_that_are_documented() -> None:
     with pytest.raises(ValueError, match="no name of a damage"):
         Damage("made-up", 0, 1, "")
     assert code_at(demo(), APP, 0x10000)
+
+
+# --- code whose end nothing shows ----------------------------------------------------------------------------------
+
+
+@real_images
+@pytest.mark.parametrize("blocks", [0, 4, 150])
+@pytest.mark.parametrize("name", [OBK, TUYA])
+def test_an_app_without_its_header_is_not_said_to_boot(name: str, blocks: int) -> None:
+    """Tuya's without its last four blocks crashes on the executing chip, and nothing in the file tells so."""
+    data = real(name)
+    code = identify(data).app
+    assert code is not None
+    end = code.end - blocks * FRAMED
+    cut = diagnose(data[:end])
+    assert names(cut) == ["truncated"]
+    assert (cut.forecast, cut.bootable) == (Forecast.UNKNOWN, None)
+    erased = diagnose(patched(data, end, b"\xff" * (min(len(data), APP_END) - end)).ljust(0x200000, b"\xff"))
+    assert (erased.forecast, erased.bootable) == (Forecast.UNKNOWN, None)
+    assert "no header tells" in erased.on_a_board
+    assert diagnose(data[:APP_HEADER]).bootable  # erased filler behind the code shows that it is whole
+
+
+@real_images
+def test_a_known_bootloader_without_its_end_is_named_in_a_whole_dump() -> None:
+    data = real(TUYA)
+    for end, damages in ((0xF8C2, []), (0xF8A0, ["truncated"])):
+        found = diagnose(patched(data, end, b"\xff" * (APP - end)))
+        assert names(found) == damages
+        assert bool(found.identity.problems) is bool(damages)
+        assert found.bootable is (None if damages else True)
+
+
+@real_images
+def test_the_map_of_a_dump_is_that_of_its_calibration() -> None:
+    """An N's dump under a T's bootloader: the board lost its bootloader, not its calibration."""
+    data = patched(real(TUYA), 0, real("OpenBK7231T_QIO_1.18.300.bin")[:APP])
+    found = diagnose(data)
+    assert names(found) == ["bootloader-wrong-chip", "no-tag"]
+    assert found.state("calibration").region.start == CALIBRATION
+
+
+@real_images
+def test_a_dump_that_ends_before_its_calibration_is_named() -> None:
+    found = diagnose(real(TUYA)[: CALIBRATION - 1])
+    assert (found.identity.kind, names(found)) == (Kind.QIO, ["truncated"])
+
+
+def test_firmware_whose_images_have_no_header_is_not_called_cut_off() -> None:
+    """ESPHome, built with LibreTiny, which logs its banner only at a level that is off by default."""
+    code = code_at(demo(), APP, 0x10000) + b"ESPHome version 2025.1.0 compiled on\0".ljust(2 * beken.BLOCK, b"\0")
+    found = diagnose(beken.frame(beken.crypt(code, 0x10000, beken.TUYA_KEY)))
+    assert found.identity.firmware == "ESPHome"
+    assert names(found) == []
+    assert found.bootable
+
+
+def test_a_damaged_block_that_begins_an_app_is_not_a_missing_app() -> None:
+    (problem,) = identify(patched(demo(), APP + 3, b"?")).problems
+    assert problem == "its app at 0x11000 begins with a code block that is damaged"
+
+
+def test_a_flash_read_twice_and_one_with_its_app_at_0_say_so() -> None:
+    assert identify(dump() * 2).problems[-1].startswith("it is the same 2,097,152 bytes twice")
+    (problem,) = identify(demo()[APP:].ljust(0x200000, b"\xff")).problems
+    assert problem == "it is all of a flash with its app at 0x0, where the bootloader belongs"

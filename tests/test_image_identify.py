@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import os
 import random
 import re
 import struct
@@ -730,3 +731,9 @@ def test_a_file_of_exactly_16_mib_is_read(tmp_path: Path) -> None:
     path = tmp_path / "image.bin"
     path.write_bytes(bytes(16 << 20))
     assert len(read_image(path)) == 16 << 20
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageProblem, match="is a pipe"):
+        read_image(tmp_path / "pipe")

@@ -13,7 +13,7 @@ import pytest
 from image_files import FIRMWARE_DIR, demo, dump, patched, real_images, zero_key_demo
 from image_mutations import ota, ug
 
-from rig.cli import terminal
+from rig.cli import COMMANDS, terminal
 from rig.image import flashmap
 from rig.image.health.findings import DAMAGES
 from rig.image.inspection import Inspection, schema_text
@@ -336,3 +336,54 @@ def test_a_four_gang_switch_tells_its_pins() -> None:
     assert storage["module"] == "CB3S"
     assert sum(" Rel" in pin for pin in storage["template"]) == 4
     assert told["diagnosis"]["forecast"] == "boots"
+
+
+def test_a_password_in_a_start_up_command_is_a_secret(tmp_path: Path) -> None:
+    path, before = tmp_path / "x.bin", tmp_path / "before.bin"
+    startup = "backlog SSID1 AcmeNet; Password1 hunter2hunter2; MqttPassword swordfish99"
+    path.write_bytes(patched(dump(), obk_config.AT, obk_config.config(ssid="AcmeNet", startup=startup)))
+    before.write_bytes(
+        patched(dump(), obk_config.AT, obk_config.config(ssid="AcmeNet", startup="Password1 12345678"))
+    )
+    page = tmp_path / "x.html"
+    done = rig_inside("image", "compare", before, path, cwd=tmp_path)
+    everything = shown(path, "--html", page) + page.read_text() + json.dumps(inspected(path)) + done.stdout
+    assert "Password1 ***; MqttPassword ***" in everything
+    for secret in ("hunter2hunter2", "swordfish99", "12345678"):
+        assert secret not in everything
+    told = inspected(path, "--show-secrets")["contents"]
+    assert "OpenBeken's startup" in told["credentials"]
+    assert told["secrets"]["OpenBeken's startup"] == startup
+
+
+def test_what_holds_nothing_to_start_is_said_so_and_damage_is_in_the_verdict(tmp_path: Path) -> None:
+    path = tmp_path / "x.bin"
+    path.write_bytes(firmware.efuse(7))
+    text = shown(path)
+    assert "Boots nothing in it to start" in text
+    assert "Damage" not in text
+    path.write_bytes(patched(dump(), flashmap.CALIBRATION["BK7231N"], b"\xff" * flashmap.SECTOR))
+    told = inspected(path)
+    assert told["plan"]["allowed"]
+    assert "Damaged in it: the radio calibration at 0x1D0000 is gone" in told["verdict"]
+
+
+def test_a_command_loads_what_it_needs_and_no_more(tmp_path: Path) -> None:
+    """Start-up was most of the time that `rig inspect` takes while every command's module was imported first."""
+    path = tmp_path / "x.bin"
+    path.write_bytes(demo())
+    heavy = {"numpy", "pyvisa", "pandas", "serial", "rig.bench", "rig.supply", "rig.line", "rig.flashers"}
+    for words, without in ((["--help"], heavy), (["inspect", str(path)], heavy - {"numpy", "serial"})):
+        program = (
+            f"import sys; from rig.cli import main; sys.argv[1:] = {words!r}\ntry: main()\n"
+            "finally: print('LOADED', *sys.modules, file=sys.stderr)"
+        )
+        done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert not without & set(done.stderr.rpartition("LOADED")[2].split()), words
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "sim"])  # that one becomes another program
+def test_every_command_in_the_list_is_there(name: str) -> None:
+    done = rig_inside(name, "--help", cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "Example: rig " in done.stdout

@@ -94,6 +94,31 @@ def test_who_is_there() -> None:
         assert table.link.prepared == 1
 
 
+def test_an_identity_that_was_misread_is_asked_for_again(table: Table) -> None:
+    """A backup is found again by it; a register comes without a check."""
+    reads, registers = itertools.count(), itertools.count()
+
+    def twist(reply: bytes) -> bytes:
+        optr = reply[2] != 0xFF and reply[6] == 3 and reply[7:11] == (0x800078).to_bytes(4, "little")
+        if optr and next(registers) == 16:  # first byte of the UID
+            return reply[:11] + bytes((reply[11] ^ 4,)) + reply[12:]
+        if reply[2] == 0xFF and reply[9] == Long.READ_4K and next(reads) == 0:
+            return reply[:0x30] + bytes((reply[0x30] ^ 4,)) + reply[0x31:]
+        return reply
+
+    table.chip.flash.overwrite(0x1D0000, firmware.factory_dump(77)[0x1D0000:0x1D1000])
+    table.chip.twist = twist
+    found = table.flasher.identify(table.link)
+    assert found.identity == "uid-" + EFUSE[16:24].hex()
+    assert found.mac == firmware.mac(77).hex(":")
+    table.chip.twist = lambda reply: (
+        reply[:11] + bytes((next(registers) & 0xFF,)) + reply[12:] if reply[2] != 0xFF and reply[6] == 3 else reply
+    )
+    with pytest.raises(UnitFailed, match="reads differently each time") as caught:
+        table.flasher.identify(table.link)
+    assert caught.value.code == "unreadable"
+
+
 def test_a_read_is_what_is_there(table: Table) -> None:
     seen: list[tuple[str, int, int]] = []
     result = table.flasher.read(table.link, 0xFFF5, 0x10123, lambda *what: seen.append(what))
@@ -407,6 +432,53 @@ def test_a_sector_that_came_out_wrong_is_written_again(table: Table) -> None:
     assert bytes(table.chip.flash.data) == NOISE[:0x20000] + piece + NOISE[0x50000:]
 
 
+def test_cells_that_read_now_one_way_and_now_another_are_told(table: Table) -> None:
+    """The CRC of the whole differs and those of its parts agree: once is the line's doing, again and again is not."""
+    times = [1]
+
+    def twist(reply: bytes) -> bytes:
+        if reply[6] != 0x10 or table.crcs()[-1] != (0x20000, 0x3000) or not times[0]:
+            return reply
+        times[0] -= 1
+        return reply[:-1] + bytes((reply[-1] ^ 1,))
+
+    table.chip.twist = twist
+    piece = [(0x20000, NOISE[0x20000:0x23000])]
+    result = table.flasher.verify(table.link, piece)
+    assert (result.ok, result.retries) == (
+        True, ("the CRC from 0x20000 differed, and its parts agreed: asked for again",)
+    )  # fmt: skip
+    times[0] = 99
+    result = table.flasher.verify(table.link, piece)
+    assert (result.ok, result.verified) == (False, False)
+    assert result.said == "the flash differs at 0x20000"
+
+
+@pytest.mark.usefixtures("short_waits")
+@pytest.mark.parametrize("at", ["erase", "program"])
+def test_a_neighbour_whose_sector_is_lost_half_way_is_told(
+    table: Table, at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bytes are in the backup only, and the next write would take what stands there for them."""
+    table.flasher.identify(table.link)
+    monkeypatch.setattr("rig.chip.client._RETRIES", 0)
+
+    def gone(*_: object, **__: object) -> bool:
+        table.chip.powered = False
+        return True
+
+    setattr(table.chip.flash, at, gone)
+    with pytest.raises(BenchBlocked, match=r"0x5000 may be erased.*backup only") as caught:
+        table.flasher.write(table.link, [(0x5010, b"few")])
+    assert caught.value.code == "link-lost"
+    table.chip.switch(True)
+    delattr(table.chip.flash, at)
+    table.chip.flash.program = gone  # type: ignore[method-assign]
+    with pytest.raises(BenchBlocked) as caught:
+        table.flasher.write(table.link, [(0x5000, bytes(SECTOR))])
+    assert "backup only" not in str(caught.value)  # nobody else's bytes were there
+
+
 def test_a_flash_that_takes_nothing_is_found_out_at_once(table: Table) -> None:
     table.flasher.identify(table.link)
     table.chip.flash.erase = lambda addr, size, done: True  # type: ignore[method-assign]  # an erase without effect
@@ -437,15 +509,16 @@ def test_a_crc_that_was_damaged_on_its_way_costs_no_rewriting(table: Table) -> N
 
 def test_an_identical_image_is_not_touched(table: Table) -> None:
     table.flasher.identify(table.link)
-    before = len(table.chip.heard)
+    before, asked = len(table.chip.heard), len(table.crcs())
     seen: list[tuple[str, int, int]] = []
     result = table.flasher.update(table.link, [(0x11000, NOISE[0x11000:0x80123])], lambda *what: seen.append(what))
     assert (result.ok, result.verified, result.size, result.retries) == (True, True, 0, ())
     assert table.chip.flash.erases == {}
     assert set(table.codes()) <= {Long.SPI_OP, Long.READ_4K}
     assert seen[-1] == ("compare", 0x6F123, 0x6F123)
-    assert sum(length for _, length in table.crcs()) == 0x6F123  # one pass
-    assert len(table.chip.heard) - before == 13 * len(table.crcs()) + 12  # and the flash id
+    crcs = table.crcs()[asked:]
+    assert sum(length for _, length in crcs) == 0x6F123  # one pass
+    assert len(table.chip.heard) - before == 13 * len(crcs) + 12  # and the flash id
 
 
 def test_only_what_differs_is_touched(table: Table) -> None:
@@ -588,6 +661,16 @@ def test_a_command_that_hit_a_neighbour_is_told(table: Table, known: bool) -> No
 
 
 @pytest.mark.usefixtures("short_waits")
+def test_an_erase_that_hit_a_neighbour_and_was_not_answered_is_told(table: Table) -> None:
+    assert table.flasher.read(table.link, 0x80000, 0x10000).ok
+    stray_erase(table, 0x85000)
+    table.twist_long(Long.ERASE, None)
+    with pytest.raises(UnitFailed, match="0x85000, beside what was to be written, has changed") as caught:
+        table.flasher.write(table.link, [(0x5000, bytes(SECTOR))])
+    assert caught.value.code == "verify-failed"
+
+
+@pytest.mark.usefixtures("short_waits")
 def test_an_echo_that_was_damaged_is_let_pass_where_the_rest_is_known_to_stand(table: Table) -> None:
     assert table.flasher.read(table.link, 0x80000, 0x10000).ok
     wrong = iter([True])
@@ -639,3 +722,23 @@ def test_a_status_register_that_was_misread_is_not_written(table: Table) -> None
     assert table.flasher.write(table.link, [(0, bytes(SECTOR))]).ok
     assert table.chip.flash.sr == 0x0200
     assert Long.WRITE_SR not in table.codes()
+
+
+def test_a_status_register_that_came_out_otherwise_is_put_right() -> None:
+    """What was written comes without a check: the bits beside those of the protection are settings of the part."""
+    with a_table(sr=0x0204) as table:
+        write, left = table.chip.rom._write_sr, [1]
+
+        def damaged(payload: bytes, at: float) -> bool:
+            if left[0]:
+                left[0] -= 1
+                payload = payload[:1] + b"\x80\x00"  # QE cleared, SRP0 set
+            return write(payload, at)
+
+        table.chip.rom._write_sr = damaged  # type: ignore[method-assign]
+        assert table.flasher.write(table.link, [(0, bytes(SECTOR))]).ok
+        assert table.chip.flash.sr == 0x0200
+        table.chip.flash.sr, left[0] = 0x0204, 99
+        with pytest.raises(UnitFailed, match="was to be 0x0200 and stays at 0x0080") as caught:
+            table.flasher.write(table.link, [(0, bytes(SECTOR))])
+        assert caught.value.code == "flasher-failed"

@@ -109,7 +109,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     with SimProcess(cwd, "--speed", "20", "--boards", "2") as bench:
         sound = bench.dump(cwd, "B")  # B was backed up when it was well
         BackupStore(cwd / "runs" / "backups").keep(identity(cwd, bench, "B"), sound)
-        wipe(bench, "A", ERASED_BOOT, CALIBRATION, STORAGE)
+        wipe(bench, "A", (0x0, APP_END), CALIBRATION, STORAGE)  # with an app it would be written in no time
         wipe(bench, "B", ERASED_BOOT, CALIBRATION)
         held = dumps(bench, cwd)
         stopped, off_after_s = stop_while_writing(bench, cwd, donor)

@@ -144,6 +144,24 @@ def test_a_reply_to_another_address_is_not_taken(client: RomClient, chip: ChipOn
     assert client.strays == []  # nothing was changed there
 
 
+def test_a_program_that_is_answered_for_elsewhere_is_repeated(
+    client: RomClient, chip: ChipOnWire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rig.chip.client._REPLY_S", 0.1)
+    wrong = iter([True])
+
+    def twist(reply: bytes) -> bytes:
+        if reply[2] != 0xFF or not next(wrong, False):
+            return reply
+        return reply[:11] + b"\x00\x90\x00\x00"
+
+    chip.twist = twist
+    client.write_sector(0x5000, bytes(SECTOR))
+    assert client.retries == [Retry("write-4k", 0x5000, "no reply")]
+    assert client.strays == [Stray("write-4k", 0x9000, SECTOR)]
+    assert client.uncertain == 1
+
+
 def test_an_echo_of_a_change_that_nobody_asked_for_is_kept(client: RomClient, chip: ChipOnWire) -> None:
     client.erase(0x7000, SECTOR)
     wrong = iter([True])

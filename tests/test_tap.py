@@ -592,4 +592,5 @@ def test_the_page_of_a_trace_has_sections_and_their_sums(table: Table, tmp_path:
     assert "[STOPPED: comes before this board's backup is safe]" in second
     assert second.rstrip().endswith("1 stopped by the guard")
     table.tap.write_trace(tmp_path / "trace.jsonl")
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
     assert json.loads((tmp_path / "trace.jsonl").read_text().splitlines()[-1])["refused"]

@@ -24,6 +24,7 @@ from rig.flashers.native import NativeFlasher
 from rig.image.contents.provision import Provision
 from rig.image.firmware import FirmwareProfile, load_profiles
 from rig.line.boot import boot_unseen, require_boot, require_listed, watch_boot, weak_supply
+from rig.line.identity import carry_over, identity_of, mac_after
 from rig.line.provisioning import config_for, require_provisioned
 from rig.line.record import UnitRecord
 from rig.line.target import Target, board_of, excused, twin, wrong_board
@@ -81,9 +82,9 @@ def test_the_board_says_what_it_is(
     record.measure("chip", who.chip or "")
     record.measure("flash_id", who.flash_id.hex() if who.flash_id else "")
     record.measure("mac", who.mac or "")
-    record.mac, record.identity, record.efuse = who.mac, who.identity, who.efuse
+    record.mac, record.identity, record.efuse = who.mac, identity_of(who), who.efuse
     require_chip(who, slot.product)
-    if sentence := wrong_board(image, who.identity):
+    if sentence := wrong_board(image, record.identity):
         raise BenchBlocked("wrong-board", sentence)
 
 
@@ -132,6 +133,7 @@ def test_the_image_fits_this_board(
     ranges."""
     if record.backup is None and not pytestconfig.getoption("--accept-no-backup"):
         raise UnitFailed("unreadable", "there is no backup of this board")
+    store = BackupStore(record.run.path.parent / "backups")
     backup = record.backup.content() if record.backup else None
     board = board_of(
         slot.product,
@@ -143,14 +145,20 @@ def test_the_image_fits_this_board(
     )
     try:
         plan = image.aim(board)
+        mac = record.mac if record.held is None else mac_after(plan, image.data, board)
         if provision is not None:
-            plan = image.aim(board, config_for(provision, record.unit, plan.mac or record.mac, board))
+            plan = image.aim(board, config_for(provision, record.unit, mac, board))
+        again = None
+        if record.backup is not None and image.order.own is None:
+            again = carry_over(store, record.backup, plan, image.data, board, record.efuse)
     except ImageRefused as problem:
         raise UnitFailed("image-refused", str(problem)) from None
+    if again is not None:
+        record.backup_kept(again)
     record.planned(plan, image.name, image.sha256, image.pieces)
-    if said := twin(image, record.mac):
+    if said := twin(image, mac):
         record.note(said, warning=True)
-    record.mac = plan.mac or record.mac
+    record.mac = mac
     record.measure("write_size", plan.size, "B")
     guard.allow_writes(image.ranges)
 

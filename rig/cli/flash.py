@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -18,8 +19,10 @@ from rig.flashers.base import ChipIdentity, FlashResult, Progress
 from rig.flashers.fit import require_chip
 from rig.flashers.judge import judge_write
 from rig.flashers.native import BLOCK
+from rig.image import flashmap
 from rig.image.identify import read_image
 from rig.image.planning.guard import Board, Plan, plan_erase
+from rig.line.identity import carry_over, identity_of
 from rig.line.target import board_of
 from rig.records.backups import Backup, BackupStore
 from rig.target import check_file, check_folder
@@ -87,7 +90,7 @@ def info(bench: BenchOption = "bench.toml", slot: SlotOption = None, flasher: Fl
         "flash_id": who.flash_id.hex() if who.flash_id else None,
         "flash_size": who.flash_size,
         "mac": who.mac,
-        "identity": who.identity,
+        "identity": identity_of(who),
     }
     if as_json:
         say_json(rows)
@@ -105,7 +108,11 @@ def read(file: Path, bench: BenchOption = "bench.toml", slot: SlotOption = None,
     check_file(file)
     with taken(bench, slot, flasher, trace=trace) as work, flash_progress() as progress:
         offset, size = _range(work.slot, start, length)
-        result = work.flasher.read(work.used.link, offset, size, progress)
+        result = check = work.flasher.read(work.used.link, offset, size, progress)
+        if result.data is not None and work.flasher is not work.rom:
+            check = work.rom.verify(work.used.link, [(offset, result.data)], progress)
+    if not check.ok:
+        raise UnitFailed("backup-mismatch", f"{check.said} ({flasher} said: {result.said})")
     if result.data is not None and result.ok:
         write_durably(file, result.data, private=True)
     _finish(result, as_json)
@@ -124,9 +131,11 @@ def write(file: Path, bench: BenchOption = "bench.toml", slot: SlotOption = None
     with taken(bench, slot, flasher, image.first_look, trace=trace) as work, flash_progress() as progress:
         work.used.tap.section("identify and backup")
         who, backup = _backed_up(work, out, progress)
-        plan = _plan_for(work, who, backup, image, progress)
+        plan, board = _plan_for(work, who, backup, image, progress)
         _tell(plan)
         pieces = plan.contents(image.data)
+        carry_over(BackupStore(out / "backups"), backup, plan, image.data, board, who.efuse)
+        _keep_held(work, out, backup, plan.ranges, progress)
         record_write(out, backup.identity, file.name, image.sha256, plan)
         work.used.guard.allow_writes(plan.ranges)
         work.release()
@@ -153,9 +162,10 @@ def verify(file: Path, bench: BenchOption = "bench.toml", slot: SlotOption = Non
             at, _ = _range(work.slot, hex(at), str(len(image.data)))
         who = work.rom.identify(work.used.link, progress)
         store = BackupStore(out / "backups")
-        backup = store.first(who.identity) if who.identity else None
+        identity = identity_of(who)
+        backup = store.first(identity) if identity else None
         try:
-            plan = _plan_for(work, who, backup, image, progress)
+            plan, _ = _plan_for(work, who, backup, image, progress)
         except ImageRefused as problem:
             if at is None:
                 raise
@@ -181,10 +191,14 @@ def erase(start: Number, length: Number, bench: BenchOption = "bench.toml", slot
         let = plan_erase(offset, size, Board(product.chip, product.flash_size), override or ())
         _, backup = _backed_up(work, out, progress)
         _say((*(f"Overridden: {said}" for said in let.said), *let.unused))
+        _keep_held(work, out, backup, [(offset, size)], progress)
         record_erase(out, backup.identity, offset, size, let.said)
         work.used.guard.allow_writes([(offset, size)])
         work.release()
         result = work.flasher.erase(work.used.link, offset, size, progress)
+        check = judge_write(work.rom, work.used.link, [(offset, b"\xff" * size)], progress)
+    if not check.ok:
+        raise UnitFailed("erase-failed", f"{check.said} ({flasher} said: {result.said})")
     _finish(result, as_json)
 
 
@@ -193,10 +207,11 @@ def _backed_up(work: Work, runs: Path, progress: Progress) -> tuple[ChipIdentity
     link = work.used.link
     who = work.rom.identify(link, progress)
     require_chip(who, work.slot.product)
-    if who.identity is None:
+    identity = identity_of(who)
+    if identity is None:
         raise UnitFailed("unreadable", "this board tells neither UID nor MAC, so its backup could not be found again")
     store = BackupStore(runs / "backups")
-    backup = store.first(who.identity)
+    backup = store.first(identity)
     if backup is not None:
         backup.content()
         err.print(f"Backup: {backup.path} (taken earlier)", markup=False, soft_wrap=True)
@@ -204,12 +219,30 @@ def _backed_up(work: Work, runs: Path, progress: Progress) -> tuple[ChipIdentity
         err.print("Backup: reading the whole flash first ...")
         data = work.rom.read(link, 0, work.slot.product.flash_size, progress).data
         assert data is not None
-        backup = store.keep(who.identity, data)
+        backup = store.keep(identity, data)
         err.print(f"Backup: {backup.path}", markup=False, soft_wrap=True)
     return who, backup
 
 
-def _plan_for(work: Work, who: ChipIdentity, backup: Backup | None, image: ImageFile, progress: Progress) -> Plan:
+def _keep_held(work: Work, runs: Path, backup: Backup, ranges: Sequence[tuple[int, int]], progress: Progress) -> None:
+    """What the board holds by now is kept beside its first backup where that would not bring it back: its calibration
+    or storage is to be written and is another by now, or it is known by its MAC, which another board may have."""
+    own = flashmap.identity_ranges(work.slot.product.chip)
+    touched = any(at < end and start < at + length for at, length in ranges for start, end in own)
+    if not touched and not backup.identity.startswith("mac-"):
+        return
+    first, link = backup.content(), work.used.link
+    if all(work.rom.crc(link, start, end - start) == crc32(first[start:end]) for start, end in own):
+        return
+    err.print("Calibration or storage is not as in its backup: reading what the board holds ...")
+    held = _held(work, first, work.slot.product.flash_size, progress)
+    kept = BackupStore(runs / "backups").keep(backup.identity, held)
+    err.print(f"Kept too: {kept.path}", markup=False, soft_wrap=True)
+
+
+def _plan_for(
+    work: Work, who: ChipIdentity, backup: Backup | None, image: ImageFile, progress: Progress
+) -> tuple[Plan, Board]:
     """The plan for the board in the slot: by its efuse, and by what its flash holds now where that decides."""
     product, first = work.slot.product, backup.content() if backup else None
     board = board_of(product, efuse=who.efuse, held=None, backup=first, mac=image.mac)
@@ -220,10 +253,11 @@ def _plan_for(work: Work, who: ChipIdentity, backup: Backup | None, image: Image
             raise
     else:
         if not plan.leans_on:
-            return plan
+            return plan, board
     err.print("Looking at what the board's flash holds ...")
     held = _held(work, first, product.flash_size, progress)
-    return image.plan(board_of(product, efuse=who.efuse, held=held, backup=first, mac=image.mac))
+    board = board_of(product, efuse=who.efuse, held=held, backup=first, mac=image.mac)
+    return image.plan(board), board
 
 
 def _held(work: Work, known: bytes | None, size: int, progress: Progress) -> bytes:
@@ -237,6 +271,7 @@ def _held(work: Work, known: bytes | None, size: int, progress: Progress) -> byt
         if not block or rom.crc(link, at, len(block)) != crc32(block):
             block = rom.read(link, at, min(BLOCK, size - at)).data
         assert block is not None
+        rom.know(at, block)
         blocks.append(block)
         progress("read", at + len(block), size)
     return b"".join(blocks)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from rig.bench.bench import Bench, Slot, open_bench
 from rig.bench.config import allowed_images
-from rig.bench.doctor import diagnose_link
 from rig.bench.product import Product
 from rig.bench.slot import OpenSlot, use_slot
 from rig.cli.terminal import err
@@ -22,6 +21,7 @@ from rig.flashers.speed import remembered
 from rig.image.planning.guard import Board, Plan, plan_write
 from rig.image.planning.trust import require_allowed
 from rig.line.boot import refined
+from rig.line.doctor import diagnose_link
 from rig.target import check_file
 from rig.uart.bootlog import BootLog
 
@@ -116,5 +116,12 @@ def taken(
                 raise (work.examined() or seen) if seen.code == "no-link" else seen from None
             finally:
                 work.close()
+                if not used.link.off():
+                    err.print(
+                        f"The output of slot {place.name} could not be read back off: switch it off by hand before "
+                        "you touch the board.",
+                        style="bold red",
+                        soft_wrap=True,
+                    )
                 if trace is not None:
                     used.tap.write_trace(trace)

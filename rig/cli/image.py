@@ -107,6 +107,7 @@ def _placed(dump: bytes, name: str, sector: bytes) -> bytes:
 def _described(wanted: Provision, made: ObkConfig) -> dict[str, Any]:
     """What is set; of secrets, only that they are."""
     from rig.image.contents.openbeken_names import flag_name
+    from rig.image.contents.settings import settings
 
     return {
         "name": made.long_name,
@@ -124,7 +125,7 @@ def _described(wanted: Provision, made: ObkConfig) -> dict[str, Any]:
         "web password": _set(made.web_password),
         "pins": [str(pin) for pin in made.pins],
         "flags": [f"{number} {flag_name(number)}" for number in sorted(made.flags)],
-        "startup": made.startup or None,
+        "startup": settings(made).get("startup"),
         "log must say": list(wanted.expected(made)),
     }
 

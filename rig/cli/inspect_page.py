@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
 
-from rig.cli.inspect_view import FORECASTS, board_lines, content_rows, evidence_lines, piece_line
+from rig.cli.inspect_view import board_lines, boots, content_rows, evidence_lines, holds_nothing, piece_line
 from rig.image.health.diagnosis import Diagnosis
 from rig.image.health.picture import map_svg
 from rig.image.inspection import Inspection
@@ -14,7 +14,7 @@ from rig.image.printable import printable
 
 _CSS = """
 h1, .verdict { overflow-wrap: anywhere; }
-td { overflow-wrap: anywhere; }
+td { overflow-wrap: anywhere; min-width: 5.5em; }
 td.code { font-family: ui-monospace, "SF Mono", "Cascadia Mono", "DejaVu Sans Mono", monospace; white-space: nowrap; }
 svg { display: block; max-width: 100%; height: auto; }
 """
@@ -30,7 +30,7 @@ def page(found: Inspection, diagnosis: Diagnosis) -> str:
         '<p class="kicker">Inspection of a firmware file</p>',
         f"<h1>{name}</h1>",
         f'<p class="verdict {"pass" if found.plan.allowed else "fail"}">{_text(found.verdict)}</p>',
-        _facts([("Boots", [FORECASTS[told.bootable]]), ("On a board", [told.on_a_board])]),
+        _facts([("Boots", [boots(told)]), ("On a board", [told.on_a_board])]),
         _section("Flash map", _picture(diagnosis, found)),
         _section("Regions", _table(
             ("Region", "From", "To", "State", "What is in it", "Bytes used"),
@@ -39,7 +39,7 @@ def page(found: Inspection, diagnosis: Diagnosis) -> str:
         _section("Damage", _table(
             ("Name", "At", "Bytes", "What it means"),
             [(one.name, f"0x{one.offset:06X}", f"{one.length:,}", one.sentence) for one in told.damages],
-            code=(0, 1)) if told.damages else "<p>None found.</p>"),
+            code=(0, 1)) if told.damages else "" if holds_nothing(told) else "<p>None found.</p>"),
         _section(f"Onto a {found.board.chip} board", _facts(_plan(found))),
         _section("Contents", _facts(content_rows(found))),
         _section("How that is known", _facts(

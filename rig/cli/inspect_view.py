@@ -8,15 +8,16 @@ from rich.console import Console
 from rich.text import Text
 
 from rig.image.health.diagnosis import Diagnosis
+from rig.image.health.findings import Forecast
 from rig.image.health.picture import map_text
-from rig.image.inspection import EvidenceFacts, Inspection, PieceFacts, StorageFacts
+from rig.image.inspection import DiagnosisFacts, EvidenceFacts, Inspection, PieceFacts, StorageFacts
 from rig.image.printable import printable
 
 _LABEL = 13  # characters
 _HANGING = "  "  # before the further lines of a long value
 _WIDEST = 110
 _MOST_DAMAGES = 12
-FORECASTS = {True: "yes", False: "no", None: "cannot be told"}
+_FORECASTS = {True: "yes", False: "no", None: "cannot be told"}
 
 
 def show(found: Inspection, diagnosis: Diagnosis, console: Console) -> None:
@@ -54,8 +55,8 @@ class Page:
     def row(self, label: str, value: str, style: str = "") -> None:
         """`label` in its column, `value` beside it over as many lines as it takes."""
         for at, part in enumerate(self._wrapped(value, self._width - _LABEL - len(_HANGING))):
-            head = Text(f"{label if at == 0 else '':<{_LABEL - 1}} {_HANGING if at else ''}", "dim")
-            self._console.print(head.append(part, style), soft_wrap=True)
+            head = f"{label if at == 0 else '':<{_LABEL - 1}} {_HANGING if at else ''}"
+            self._console.print(Text().append(head, "dim").append(part, style), soft_wrap=True)
 
     def rows(self, label: str, values: Iterable[str], style: str = "") -> None:
         for at, value in enumerate(values):
@@ -69,12 +70,23 @@ class Page:
 def _board(page: Page, found: Inspection) -> None:
     page.line("")
     told = found.diagnosis
-    page.row("Boots", FORECASTS[told.bootable], "red" if told.bootable is False else "")
+    page.row("Boots", boots(told), "red" if told.bootable is False else "")
     page.row("On a board", told.on_a_board)
     damages = [f"{one.sentence} [{one.name}]" for one in told.damages]
-    page.rows("Damage", damages[:_MOST_DAMAGES] or ["none found"], "red" if damages else "")
+    none = [] if holds_nothing(told) else ["none found"]
+    page.rows("Damage", damages[:_MOST_DAMAGES] or none, "red" if damages else "")
     if len(damages) > _MOST_DAMAGES:
         page.row("", f"and {len(damages) - _MOST_DAMAGES} more, in --json and --html")
+
+
+def boots(told: DiagnosisFacts) -> str:
+    """The forecast in a word or two."""
+    return "nothing in it to start" if holds_nothing(told) else _FORECASTS[told.bootable]
+
+
+def holds_nothing(told: DiagnosisFacts) -> bool:
+    """Whether the file has nothing a board starts from, so that no damage to it was looked for either."""
+    return told.forecast == Forecast.NOT_A_FLASH and not told.damages
 
 
 def _places(page: Page, found: Inspection) -> None:

@@ -13,7 +13,7 @@ from rig.bench.config import allowed_images
 from rig.cli import batch
 from rig.cli.convert import convert_order, secrets_of
 from rig.errors import UsageProblem
-from rig.image.contents.calibration import parse_mac
+from rig.image.contents.calibration import parse_own_mac
 from rig.line.job import Job
 from rig.line.target import Order
 
@@ -50,7 +50,7 @@ def recover(
 ) -> None:
     if then is None and (provision is not None or no_provision):
         raise UsageProblem("--provision is for the conversion: name its image with --then FILE")
-    mac = None if mac is None else parse_mac(mac)
+    mac = None if mac is None else parse_own_mac(mac)
     with open_bench(bench) as opened:
         chosen = batch.chosen_slots(opened, slot)
         names = batch.unit_names(units, serial, len(chosen))

@@ -67,13 +67,6 @@ class ChipIdentity:
     efuse: bytes | None = None  # 32 bytes: holds the chip's key, private
     text: str = ""  # what the tool printed
 
-    @property
-    def identity(self) -> str | None:
-        """What tells this board from all others: the efuse UID where there is one, else the MAC."""
-        if self.efuse and any(self.efuse[16:24]):
-            return "uid-" + self.efuse[16:24].hex()
-        return f"mac-{self.mac}" if self.mac else None
-
 
 @dataclass(frozen=True)
 class FlashResult:

@@ -23,29 +23,52 @@ class TooMany(Exception):
         self.found = found
 
 
-def differing(agrees: Agrees, start: int, data: bytes, most: int) -> list[int]:
+_ROUNDS = 3  # choice: how often a range that differs, and whose parts agree, is asked for
+
+
+def _no_doubt(start: int) -> None:
+    """For callers who do not want to know."""
+
+
+def differing(
+    agrees: Agrees, start: int, data: bytes, most: int, on_doubt: Callable[[int], None] = _no_doubt
+) -> list[int]:
     """Where `data` does not stand in flash from `start`: the first byte of each sector's part that differs, in order.
 
     A CRC that differs is not believed alone: its halves are asked, down to a sector, which is asked twice. A reply
-    that was damaged on its way costs time and nothing else. Raises TooMany as soon as more than `most` differ.
+    that was damaged on its way costs time and nothing else. Where all parts agree then, the whole has to as well, for
+    cells that read now one way and now another would pass else; `on_doubt` is called with the start.
+
+    Raises TooMany as soon as more than `most` differ.
     """
     found: list[int] = []
-    _look(agrees, start, data, most, found)
-    return found
+    for _ in range(_ROUNDS):
+        if not data or agrees(start, data):
+            return []
+        _look_closer(agrees, start, data, most, found)
+        if found:
+            return found
+        on_doubt(start)
+    return [start]
 
 
-def first_difference(agrees: Agrees, start: int, data: bytes) -> int | None:
+def first_difference(
+    agrees: Agrees, start: int, data: bytes, on_doubt: Callable[[int], None] = _no_doubt
+) -> int | None:
     """As `differing`, and no more than the first."""
     try:
-        differing(agrees, start, data, 0)
+        found = differing(agrees, start, data, 0, on_doubt)
     except TooMany as many:
-        return many.found[0]
-    return None
+        found = many.found
+    return found[0] if found else None
 
 
 def _look(agrees: Agrees, start: int, data: bytes, most: int, found: list[int]) -> None:
-    if not data or agrees(start, data):
-        return
+    if data and not agrees(start, data):
+        _look_closer(agrees, start, data, most, found)
+
+
+def _look_closer(agrees: Agrees, start: int, data: bytes, most: int, found: list[int]) -> None:
     sectors = range(start // SECTOR * SECTOR, start + len(data), SECTOR)
     if len(sectors) > 1:
         middle = sectors[len(sectors) // 2]

@@ -32,6 +32,7 @@ __all__ = ["BLOCK", "NativeFlasher"]
 
 _TLV_MAC = 0x1D0000  # calibration sector of an N; MAC entry as read by ltchiptool `soc/bk72xx`
 _MAC_ENTRY = bytes.fromhex("0211111106000000")
+_CHECKED_TRIES = 3  # choice
 _READS = (Long.READ_4K, Long.SPI_OP, Long.READ_SR)  # refused: no fault of what was to be written
 
 
@@ -48,19 +49,21 @@ class NativeFlasher:
         self._session: Session | None = None
         self._around = Surroundings()
         self.retries: list[str] = []  # everything that was repeated since this object was made
+        self._away: int | None = None  # a sector with others' bytes whose writing was cut off
         self._told = 0  # how many of them belong to earlier operations
 
     # -- the interface ---------------------------------------------------------------------------------
 
     def identify(self, link: Link, progress: Progress = no_progress) -> ChipIdentity:
+        """Backups are found again by it, and the wire has no check: each part is read twice alike, or by CRC."""
         with _Judged(self, link):
             session = self._connect(link)
-            chip_id = session.do(lambda rom: rom.read_register(SCTRL_CHIP_ID))
-            flash_id = session.do(lambda rom: rom.flash_id())
+            chip_id = session.alike(lambda rom: rom.read_register(SCTRL_CHIP_ID), "the chip id")
+            flash_id = session.alike(lambda rom: rom.flash_id(), "the flash id")
             part = FLASH_PARTS.get(flash_id)
             size = part.size if part else (1 << flash_id[2] if 16 <= flash_id[2] <= 24 else None)
-            efuse = session.do(lambda rom: rom.efuse())
-            mac = _mac_of(session.read_sector(_TLV_MAC), efuse)
+            efuse = session.alike(lambda rom: rom.efuse(), "the efuse")
+            mac = _mac_of(_checked(session, _TLV_MAC), efuse)
         return ChipIdentity(chip_name(chip_id), chip_id, flash_id, size, mac, efuse)
 
     def read(self, link: Link, offset: int, length: int, progress: Progress = no_progress) -> FlashResult:
@@ -76,7 +79,8 @@ class NativeFlasher:
         """All sectors of `pieces`, whatever they hold now; where pieces overlap the later one counts.
 
         Bytes beside a piece in its first and last sector are read first and written back: should power go away within
-        the 0.1 s between, they are in the backup only. Raises UsageProblem for a piece that is not inside the flash.
+        the 0.1 s between, they are in the backup only, and the next write takes the blank for theirs.
+        Raises UsageProblem for a piece that is not inside the flash.
         """
         started = time.monotonic()
         with _Judged(self, link):
@@ -107,13 +111,13 @@ class NativeFlasher:
     def verify(
         self, link: Link, pieces: Sequence[tuple[int, bytes]], progress: Progress = no_progress
     ) -> FlashResult:
-        """One CRC a piece; the sector is named where it differs."""
+        """One CRC a piece; the sector is named where it differs. One that differs once is in `retries`."""
         started = time.monotonic()
         with _Judged(self, link):
             session = self._connect(link)
             total, done = sum(len(data) for _, data in pieces), 0
             for offset, data in pieces:
-                wrong = first_difference(session.agrees, offset, data)
+                wrong = first_difference(session.agrees, offset, data, self._doubt)
                 if wrong is not None:
                     return self._result(started, f"the flash differs at 0x{wrong:x}", done + wrong - offset, ok=False)
                 self._around.know(offset, data)
@@ -190,7 +194,11 @@ class NativeFlasher:
         unprotect(session)
         spans = content.spans(sectors, lambda sector: reader.read(sector, SECTOR))
         self._around.forget(sectors)
-        dead = Writer(session, self._note, progress, total).write(spans)
+        writer = Writer(session, self._note, progress, total)
+        try:
+            dead = writer.write(spans)
+        finally:
+            self._away = writer.away
         if dead is None:
             for span in spans:
                 self._around.know(span.start, span.data)
@@ -206,6 +214,9 @@ class NativeFlasher:
     def _note(self, line: str) -> None:
         self._note_retries()
         self.retries.append(line)
+
+    def _doubt(self, start: int) -> None:
+        self._note(f"the CRC from 0x{start:x} differed, and its parts agreed: asked for again")
 
     def _note_retries(self) -> None:
         if self._session is not None:
@@ -235,12 +246,15 @@ class _Judged:
 
     def __enter__(self) -> None:
         self._flasher._told = len(self._flasher.retries)
+        self._flasher._away = None
         self._link.check()
 
     def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> None:
         self._flasher._note_retries()
         if problem is None or isinstance(problem, Coded | UsageProblem):
-            self._link.check()
+            self._check(self._torn())
+            if isinstance(problem, Coded):
+                problem.args = (f"{problem}{self._torn()}",)
             rom = self._flasher._rom
             if problem is None and rom is not None and rom.strays:
                 stray = rom.strays[0]
@@ -253,18 +267,44 @@ class _Judged:
         self._flasher.close()
         if isinstance(problem, Aborted | KeyboardInterrupt):
             return
-        self._link.check()
+        torn = self._torn()
+        self._check(torn)
         if isinstance(problem, NoReply):
-            raise BenchBlocked("link-lost", f"the board stopped answering: {problem}") from None
+            raise BenchBlocked("link-lost", f"the board stopped answering: {problem}{torn}") from None
         if isinstance(problem, TooManyRetries):
-            raise BenchBlocked("link-lost", f"bytes are lost or damaged on the way: {problem}") from None
+            raise BenchBlocked("link-lost", f"bytes are lost or damaged on the way: {problem}{torn}") from None
         if isinstance(problem, Refused) and problem.status in GARBLED:
-            raise BenchBlocked("link-lost", f"bytes are lost on the way to the board: {problem}") from None
+            raise BenchBlocked("link-lost", f"bytes are lost on the way to the board: {problem}{torn}") from None
         if isinstance(problem, Refused):
             reading = problem.request.code in _READS
-            raise UnitFailed("unreadable" if reading else "flasher-failed", str(problem)) from None
+            raise UnitFailed("unreadable" if reading else "flasher-failed", f"{problem}{torn}") from None
         if isinstance(problem, serial.SerialException | OSError):
-            raise BenchBlocked("port-lost", f"the flash port went away: {problem}") from None
+            raise BenchBlocked("port-lost", f"the flash port went away: {problem}{torn}") from None
+
+    def _check(self, torn: str) -> None:
+        try:
+            self._link.check()
+        except Coded as problem:
+            problem.args = (f"{problem}{torn}",)
+            raise
+
+    def _torn(self) -> str:
+        """What a write that was cut off took with it."""
+        if self._flasher._away is None:
+            return ""
+        return (
+            f"; the sector at 0x{self._flasher._away:x} may be erased, and the bytes beside what was to be written "
+            "there stand in the board's backup only: restore it before anything else is written"
+        )
+
+
+def _checked(session: Session, sector: int) -> bytes:
+    """A sector that agrees with its CRC; as it was read last where none does: that is for the backup to say."""
+    for _ in range(_CHECKED_TRIES):
+        data = session.read_sector(sector)
+        if session.agrees(sector, data):
+            break
+    return data
 
 
 def _mac_of(tlv_sector: bytes, efuse: bytes) -> str | None:

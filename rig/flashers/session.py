@@ -29,6 +29,7 @@ _WINDOW_S = 1.0  # the ROM listens for 0.25 s after power-on: a board silent for
 _LINK_SLICE_S = 0.05
 _STILL_THERE_S = 0.1
 _READ_TIMEOUT_S = 0.005
+_ALIKE_TRIES = 4  # choice
 
 
 class Session:
@@ -142,6 +143,16 @@ class Session:
                 continue
             self.trouble(0)
             return result
+
+    def alike(self, command: Callable[[RomClient], T], what: str) -> T:
+        """What `command` gives twice in a row: for what comes without a check. Raises UnitFailed("unreadable")."""
+        last: T | None = None
+        for _ in range(_ALIKE_TRIES):
+            value = self.do(command)
+            if value == last:
+                return value
+            last = value
+        raise UnitFailed("unreadable", f"{what} reads differently each time")
 
     def trouble(self, count: int = 1) -> None:
         """`count` things came out wrong that no reply told of; too many of late, and the link steps down."""

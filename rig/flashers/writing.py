@@ -25,6 +25,7 @@ class Writer:
         self._progress = progress
         self._total = total
         self._done = 0
+        self.away: int | None = None  # a mixed sector that is erased and not yet written back
 
     def write(self, spans: list[Span]) -> int | None:
         """All spans; then one CRC a span. None when all of it stands, else the first sector that does not."""
@@ -46,8 +47,10 @@ class Writer:
                 for sector in range(address, address + size, SECTOR):
                     self._program(span, sector)
             if stop in span.mixed:
+                self.away = stop
                 self._session.erase(stop, SECTOR)
                 self._program(span, stop)
+                self.away = None
                 at = stop + SECTOR
 
     def _program(self, span: Span, sector: int) -> None:
@@ -61,7 +64,7 @@ class Writer:
         """The span's CRC; what differs is written and asked for again. The first sector that was given up, if any."""
         for _ in range(_ROUNDS):
             try:
-                wrong = differing(self._session.agrees, span.start, span.data, _MOST_WRONG)
+                wrong = differing(self._session.agrees, span.start, span.data, _MOST_WRONG, self._doubt)
             except TooMany as many:
                 wrong = many.found
             if not wrong:
@@ -81,14 +84,19 @@ class Writer:
                     return sector
         return span.start
 
+    def _doubt(self, start: int) -> None:
+        self._note(f"the CRC from 0x{start:x} differed, and its parts agreed: asked for again")
+
     def _rewritten(self, span: Span, sector: int) -> bool:
         """A sector erased and written until its CRC agrees; False: it does not."""
         data = span.sector(sector)
         for _ in range(_TRIES):
             self._note(f"sector 0x{sector:x} written again: its CRC differs")
+            self.away = sector if sector in span.mixed else None
             self._session.erase(sector, SECTOR)
             if data != BLANK:
                 self._session.write_sector(sector, data)
+            self.away = None
             if self._session.agrees(sector, data):
                 return True
             self._session.trouble()

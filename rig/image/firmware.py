@@ -46,12 +46,12 @@ class _Table(BaseModel):
 class ImageSigns(_Table):
     """Regular expressions over the decrypted app; groups `version`, `chip`, `product`, `sdk` where they can tell.
 
-    `closed`: its images end in an RBL header, so that an app or QIO image without one was cut short. Not asked of a
-    dump.
+    `closed`: its images end in an RBL header, so that an app or QIO image without one was cut short; a dump without
+    one is taken, and not said to boot. False: they have none. None: not known.
     """
 
     patterns: tuple[Pattern, ...] = ()
-    closed: bool = False
+    closed: bool | None = None
 
 
 class ResetCauses(_Table):

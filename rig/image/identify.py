@@ -25,6 +25,8 @@ def read_image(path: Path) -> bytes:
     try:
         if path.is_dir():
             raise UsageProblem(f"{path} is a folder; name the firmware file itself.")
+        if path.is_fifo() or path.is_socket():  # opening one waits for somebody at its other end
+            raise UsageProblem(f"{path} is a pipe; name a file.")
         with path.open("rb") as file:
             data = file.read(MAX_SIZE + 1)
     except FileNotFoundError as problem:

@@ -95,6 +95,7 @@ class Identity:
     in it. `problems`: damage found, each one reason not to write it. `what`: the file in one phrase, such as
     "OpenBeken 1.18.300 for BK7231N, bootloader and app (QIO)". `statements`: all that is said of it, each with how
     sure it is and what it rests on. `boot`, `app`: its code partitions, read; `uf2`: its blocks, if it is one.
+    `closed`: whether its firmware's images end in an RBL header, None where that is not known.
     `inside`: what an archive or package holds, by name, where that could be read.
     """
 
@@ -110,6 +111,7 @@ class Identity:
     statements: tuple[Statement, ...] = ()
     problems: tuple[str, ...] = ()
     size: int = 0
+    closed: bool | None = None
     boot: Code | None = field(default=None, repr=False, compare=False)
     app: Code | None = field(default=None, repr=False, compare=False)
     uf2: Uf2 | None = field(default=None, repr=False, compare=False)

@@ -67,7 +67,7 @@ def inspect_image(
     found = diagnosis.identity
     plan = _plan(data, name, found, board, profiles)
     return Inspection(
-        verdict=_verdict(found, plan, board),
+        verdict=_verdict(found, plan, board, diagnosis),
         file=FileFacts(name=name, size=len(data), sha256=hashlib.sha256(data).hexdigest()),
         identity=_identity(found),
         board=_board(board, efuse_read, profiles),
@@ -77,15 +77,23 @@ def inspect_image(
     )
 
 
-def _verdict(found: Identity, plan: PlanFacts, board: Board) -> str:
+def _verdict(found: Identity, plan: PlanFacts, board: Board, diagnosis: Diagnosis) -> str:
     if plan.refusal is None:
         ways = ", or ".join(_way(place, found) for place in plan.places)
-        return f"{_sentence(found.what)} It may go onto a {board.chip} board: {ways}."
+        return f"{_sentence(found.what)} It may go onto a {board.chip} board: {ways}.{_damaged(diagnosis)}"
     why, instead = plan.refusal.reason, plan.refusal.instead
     verdict = f"Not onto a {board.chip} board: " + (f"it is {why}; {instead}." if instead else plan.refusal.sentence)
     if plan.places:
         verdict += f" What may be written of it: {', or '.join(_way(place, found) for place in plan.places)}."
     return verdict
+
+
+def _damaged(diagnosis: Diagnosis) -> str:
+    """What a file that may be written has of damage: it is no reason against that, and is to be known."""
+    if not diagnosis.damages:
+        return ""
+    more = len(diagnosis.damages) - 1
+    return f" Damaged in it: {diagnosis.damages[0].sentence}" + (f", and {more} more." if more else ".")
 
 
 def _way(place: PlaceFacts, found: Identity) -> str:

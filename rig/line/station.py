@@ -280,6 +280,7 @@ class Station:
         """The options that say what is done, and with which content."""
         job, words = self.job, ["--task", stage.task]
         words += [f"--image={stage.image}"] if stage.image else [f"--restore={job.backups[unit]}"]
+        words += [f"--image-sha256={stage.image_sha256}"] if stage.image_sha256 else []
         words += [f"--override={rule}" for rule in job.overrides]
         if job.mac and stage.task == "recover":
             words += ["--mac", job.mac]

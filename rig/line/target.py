@@ -23,23 +23,24 @@ from rig.image.identity import Kind
 from rig.image.planning.board import Board, board_key
 from rig.image.planning.guard import Plan, plan_write
 from rig.image.planning.trust import Allowed, require_allowed
+from rig.line.identity import efuse_mac
 from rig.records.events import Task
 from rig.records.kept import KeptBackup
 
 _FULL = (Kind.FULL_DUMP, Kind.QIO)
-_NO_MAC = (bytes(6), b"\xff" * 6)
 
 
 @dataclass(frozen=True)
 class Order:
     """What was asked for. `image`: a file, for convert and recover; `own`: a backup, for restore. `allowed`: the
-    bench's list of images; `overrides`: rules by name."""
+    bench's list of images; `overrides`: rules by name. `sha256`: of the image as the run judged it."""
 
     task: Task
     image: Path | None = None
     own: KeptBackup | None = None
     overrides: tuple[str, ...] = ()
     allowed: Allowed | None = None
+    sha256: str | None = None
 
 
 @dataclass
@@ -91,7 +92,10 @@ def open_target(order: Order, product: Product) -> Target:
         if order.image is None:
             raise UsageProblem("no image: name one with --image FILE, or as image in bench.toml")
         name, data = order.image.name, read_image(order.image)
-        require_allowed(hashlib.sha256(data).hexdigest(), order.allowed, name)
+        digest = hashlib.sha256(data).hexdigest()
+        if order.sha256 not in (None, digest):
+            raise UsageProblem(f"{order.image} was changed since the run began: it has another sha256 now")
+        require_allowed(digest, order.allowed, name)
     plan = _plan(order, data, name, Board(chip=product.chip, flash_size=product.flash_size), None)
     if order.task == "recover" and plan.identity.kind not in _FULL:
         raise ImageRefused(
@@ -118,7 +122,7 @@ def board_of(
         key=board_key(efuse),
         held=held,
         backup=backup,
-        efuse_mac=_efuse_mac(efuse),
+        efuse_mac=efuse_mac(efuse),
         mac=mac,
         no_backup=no_backup,
     )
@@ -127,7 +131,7 @@ def board_of(
 def wrong_board(target: Target, identity: str | None) -> str | None:
     """Why a backup does not go back onto the board that says it is `identity`; None where it is its own."""
     own = target.order.own
-    if own is None or own.identity == identity:
+    if own is None or identity in own.identities:
         return None
     who = identity or "one that tells neither UID nor MAC"
     return (
@@ -137,16 +141,16 @@ def wrong_board(target: Target, identity: str | None) -> str | None:
 
 
 def twin(target: Target, mac: str | None) -> str | None:
-    """What to say of a dump that has the very MAC of the board it goes to; None where it has not."""
-    if target.order.own is not None or target.plan.identity.kind is not Kind.FULL_DUMP or target.plan.mac:
+    """What to say of a dump that has the very MAC the board will have; None where it has not."""
+    if target.order.own is not None or target.plan.identity.kind is not Kind.FULL_DUMP:
         return None
     at = flashmap.CALIBRATION[target.plan.identity.chip or "BK7231N"]
     found = read_calibration(target.data[at : at + flashmap.SECTOR])
     if found is None or found.mac is None or found.mac != mac:
         return None
     return (
-        f"{target.name} has this board's MAC, {mac}: if it is another board's dump, this one got its calibration "
-        "before, and both cannot be in one network"
+        f"{target.name} has this board's MAC, {mac}: if it is another board's dump, both cannot be in one network; "
+        "recover this one with a --mac of its own"
     )
 
 
@@ -167,12 +171,6 @@ def excused(target: Target) -> Iterator[None]:
         ) from None
 
 
-def _efuse_mac(efuse: bytes | None) -> str | None:
-    """Efuse bytes 24 to 29, as read by ltchiptool; None where nothing was written there or it is no device's."""
-    raw = (efuse or b"")[24:30]
-    return None if len(raw) < 6 or raw in _NO_MAC or raw[0] & 1 else raw.hex(":")
-
-
 def _plan(order: Order, data: bytes, name: str, board: Board, config: bytes | None) -> Plan:
     return plan_write(
         data,
@@ -180,6 +178,7 @@ def _plan(order: Order, data: bytes, name: str, board: Board, config: bytes | No
         board=board,
         keep_identity=order.own is None,
         own_backup=order.own is not None,
+        recover=order.task == "recover",
         overrides=order.overrides,
         config=config,
     )

@@ -15,16 +15,22 @@ from rig.toml import nearest
 
 @dataclass(frozen=True)
 class KeptBackup:
-    """The backup of the board that was `unit` in `run`. `mac`: what it was told by then, None if it told none."""
+    """The backup of the board that was `unit` in `run`. `mac`: what it was told by then, None if it told none.
+    `also`: what else the board was called in that run, since it got a MAC there."""
 
     run: RunFolder
     unit: str
     backup: Backup
     mac: str | None = None
+    also: tuple[str, ...] = ()
 
     @property
     def identity(self) -> str:
         return self.backup.identity
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        return (self.identity, *self.also)
 
     @property
     def name(self) -> str:
@@ -49,7 +55,8 @@ def find_kept(spec: str, runs: Path) -> KeptBackup:
     if not kept:
         raise UsageProblem(f"--from {spec}: no backup of unit {unit} was kept in run {run.id}")
     boards = list(dict.fromkeys(event.identity for event in kept))
-    if len(boards) > 1:
+    renamed = len({event.sha256 for event in kept}) == 1 and not any(name.startswith("uid-") for name in boards)
+    if len(boards) > 1 and not renamed:  # a board that is known by its MAC only, and got another, is still one
         raise UsageProblem(
             f"--from {spec}: unit {unit} was more than one board in that run ({', '.join(boards)}), so which backup "
             "is meant cannot be told"
@@ -57,4 +64,4 @@ def find_kept(spec: str, runs: Path) -> KeptBackup:
     first = kept[0]
     backup = Backup(first.identity, (run.path / first.path).resolve(), first.sha256, first.size)
     ended = [event for event in found if isinstance(event, UnitEnded) and event.unit == unit and event.mac]
-    return KeptBackup(run, unit, backup, ended[0].mac if ended else None)
+    return KeptBackup(run, unit, backup, ended[0].mac if ended else None, tuple(boards[1:]))

@@ -3,7 +3,8 @@
 Always allowed: link, baud, reboot, CRC, reads, ReadReg, status-register reads, the raw SPI operation that reads
 the JEDEC id, and starting an efuse *read*. Erase, program and status-register writes pass only once a backup of
 this board is durable, and only inside the ranges that were planned. Efuse writes, any other register write, any
-other raw SPI operation and erase-all never pass: no backup undoes them.
+other raw SPI operation and erase-all never pass: no backup undoes them. Once one command was stopped, nothing that
+changes the flash passes until it is allowed anew: some tools take no notice of a refused erase and program on.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ _SR_ONE_TIME = 0x3900  # LB1-LB3 and SRP1 lock for good. Source: SPI NOR data sh
 # Status register opcodes of this class of flash. With any other the ROM would put that one on the flash's bus: 06 and
 # then 60 or C7 is a chip erase.
 _SR_OPCODES = (b"\x05", b"\x35", b"\x15")
+_AFTER = "comes after a command that was stopped"
 _REFUSED, _UNKNOWN = 6, 7  # status of a reply: address refused, unknown command. Source: public ROM status list
 
 # The ROM drops what comes while it is busy, and takes up again wherever the rest of a frame has 01 E0 FC: what the
@@ -72,6 +74,7 @@ class Guard:
     def __init__(self, flash_size: int = 0x200000) -> None:
         self._flash_size = flash_size
         self._ranges: tuple[tuple[int, int], ...] = ()
+        self._stopped = False  # since writes were allowed
         self.refusals: list[Refusal] = []
 
     def allow_writes(self, ranges: Sequence[tuple[int, int]]) -> None:
@@ -79,6 +82,7 @@ class Guard:
 
         Call it only after the backup's event is durable in the journal.
         """
+        self._stopped = False
         self._ranges = _merged(
             (start // SECTOR * SECTOR, min(-(-(start + length) // SECTOR) * SECTOR, self._flash_size))
             for start, length in ranges
@@ -89,15 +93,17 @@ class Guard:
 
     @property
     def writes_allowed(self) -> bool:
-        return bool(self._ranges)
+        return bool(self._ranges) and not self._stopped
 
     def decide(self, header: Header) -> Refusal | None:
-        """None to let the frame pass; else why not (also kept in `refusals`)."""
+        """None to let the frame pass; else why not. Kept in `refusals`, unless it is only what one before led to."""
         rule = self.rule(header)
         if rule is None:
             return None
         refusal = Refusal(header.name, header.address, rule)
-        self.refusals.append(refusal)
+        if rule != _AFTER:
+            self.refusals.append(refusal)
+        self._stopped = True
         return refusal
 
     def rule(self, header: Header) -> str | None:
@@ -145,7 +151,9 @@ class Guard:
             value = int.from_bytes(header.head[1:], "little")
             if header.head[0] != 0x01:
                 return "a status-register write with an opcode other than 01"
-            return "sets one-time lock bits of the flash" if value & _SR_ONE_TIME else None
+            if value & _SR_ONE_TIME:
+                return "sets one-time lock bits of the flash"
+            return _AFTER if self._stopped else None
         address = (header.address or 0) % self._flash_size
         if header.code == Long.ERASE:
             size = ERASE_SIZES.get(header.head[0])
@@ -155,7 +163,7 @@ class Guard:
         else:
             size = header.size - 12 if header.code in (Long.WRITE_4K, Long.WRITE_256) else SECTOR
         if any(start <= address and address + size <= end for start, end in self._ranges):
-            return None
+            return _AFTER if self._stopped else None
         return "outside the ranges planned for this board"
 
 

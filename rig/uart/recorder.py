@@ -31,8 +31,9 @@ class Recorder:
         bulk = header.long and header.code in (Long.WRITE_4K, Long.WRITE_256)  # its head is what is written
         command = Command(header.name, header.address, now, now, size=header.size, refused=refused, baud=baud)
         command.head = None if bulk else header.head.hex() or None
-        self._current, self._asked = command, header
-        self._replies.clear()
+        if refused is None:  # the chip does not hear of one that is stopped: what comes answers the one before
+            self._current, self._asked = command, header
+            self._replies.clear()
         begun = self.sections[-1].index if self.sections else 0
         last = self.commands[-1] if len(self.commands) > begun else None
         if last is not None and command.name == last.name == _LINK:
@@ -42,6 +43,11 @@ class Recorder:
         else:
             self.commands.append(command)
         return command
+
+    @property
+    def midway(self) -> bool:
+        """A reply has begun and is not whole yet."""
+        return self._current is not None and self._current.reply_size > 0 and not self._current.answered
 
     def sent(self) -> None:
         """The frame's last byte has passed."""

@@ -39,6 +39,7 @@ from rig.uart.trace import Command, save_json, save_trace
 _IDLE_S = 0.05
 _GAP_S = 0.25  # a frame whose rest does not come in this time is over
 _LINK_FRAME = Request(Short.LINK_CHECK).encode()
+_QUIET_S = 0.03  # a reply that has begun goes on within less, USB adaptors' 16 ms included
 _TURN_S = 3.0  # a write that a hung adaptor does not take ends sooner
 _JOIN_S = 5.0  # a slow supply switches on in a second or two
 _MOST_HELD = 0x10000  # bytes kept for a flasher that does not read; more is a running firmware's chatter
@@ -89,6 +90,8 @@ class Tap:
         self._board_at = self._host_at = 0.0
         self._last_byte = 0.0
         self._to_host = bytearray()
+        self._owed = bytearray()  # refusals that wait for the end of a reply, until this moment
+        self._owed_at = 0.0
         self._linkers: list[threading.Thread] = []
         self._linking = threading.Lock()  # starting one of them, or calling them off; never held for long
         self._course = self._armed_in = 0  # what was armed in an earlier course may not switch on
@@ -139,6 +142,7 @@ class Tap:
                 return False
             termios.tcflush(self._slave, termios.TCIOFLUSH)
             self._to_host.clear()
+            self._owed.clear()
             self._forget_frames()
             self._break(True)
             self._drop_input()
@@ -241,8 +245,8 @@ class Tap:
     def _wait(self) -> float:
         if self._speed.watching:
             return 0.001
-        held = [at for at, data in ((self._board_at, self._to_board), (self._host_at, self._to_host)) if data]
-        return max(0.0, min([_IDLE_S, *(at - time.monotonic() for at in held)]))
+        held = ((self._board_at, self._to_board), (self._host_at, self._to_host), (self._owed_at, self._owed))
+        return max(0.0, min([_IDLE_S, *(at - time.monotonic() for at, data in held if data)]))
 
     def _from_host(self) -> None:
         try:
@@ -304,9 +308,13 @@ class Tap:
                 self._host_at = time.monotonic() + hold
         self._to_host += data
         del self._to_host[:-_MOST_HELD]
+        self._owed_at = time.monotonic() + _QUIET_S
 
     def _push(self) -> None:
         """To the flasher what its side takes; the rest waits."""
+        if self._owed and time.monotonic() >= self._owed_at:
+            self._to_host += self._owed
+            self._owed.clear()
         if self._to_host and time.monotonic() >= self._host_at:
             try:
                 done = os.write(self._master, self._to_host)
@@ -316,11 +324,13 @@ class Tap:
 
     def _header(self, header: Header) -> bool:
         refusal = self.guard.decide(header)
+        midway = self._recorder.midway
         command = self._recorder.begins(header, self._port.baudrate, refusal.rule if refusal else None)
         if refusal is not None:
             self._tell(refusal)
             if not (self._armed or self._held):  # a board without power answers nothing
-                self._to_host += answer(header)
+                self._owed += answer(header)
+                self._owed_at = time.monotonic() + (_QUIET_S if midway else 0.0)  # never into a reply
             return False
         if self._damager is not None:
             self._damager.begin(command)

@@ -58,10 +58,9 @@ class Section:
 
 
 def save_json(path: Path, commands: Iterable[Command]) -> None:
-    """One JSON object a line; what is not known is left out."""
-    with path.open("w", encoding="utf-8") as file:
-        for command in commands:
-            file.write(json.dumps({k: v for k, v in asdict(command).items() if v is not None}) + "\n")
+    """One JSON object a line; what is not known is left out. Raises OSError."""
+    lines = [json.dumps({k: v for k, v in asdict(command).items() if v is not None}) + "\n" for command in commands]
+    write_durably(path, "".join(lines), private=True)
 
 
 def save_trace(path: Path, commands: Sequence[Command], sections: Sequence[Section] = ()) -> None:

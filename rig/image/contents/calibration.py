@@ -139,6 +139,14 @@ def parse_mac(text: str) -> str:
     return _text(raw)
 
 
+def parse_own_mac(text: str) -> str:
+    """As `parse_mac`, for a MAC that is to be one board's own: UsageProblem too for the one firmware makes up."""
+    mac = parse_mac(text)
+    if mac == MADE_UP_MAC:
+        raise UsageProblem(f"{mac} is what firmware makes up for a board without a MAC: no board's own.")
+    return mac
+
+
 def _entries(sector: bytes, at: int, end: int, group: int) -> tuple[list[Entry], str | None]:
     found: list[Entry] = []
     while at < end:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from rig.image.beken import TUYA_KEY, KeyName, key_from_efuse
+from rig.image.beken import BLOCK, FRAMED, TUYA_KEY, KeyName, key_from_efuse, logical_to_flash
 from rig.image.bootloader import known_bootloader
 from rig.image.health.findings import Damage, State
 from rig.image.health.partition import Partition
@@ -14,7 +14,6 @@ from rig.image.rbl import FRAMED_SIZE
 MOST_RUNS = 24  # runs of damaged blocks that are listed one by one; the rest is one more damage
 _EFUSE_SIZE = 32
 APP_CLOSED = 0x129F70  # where the header ends that closes an N's app, and Tuya's T apps
-_NOT_CLOSED = "LibreTiny"  # its images need no header behind them
 _KEYS: dict[KeyName, str] = {
     "tuya": "with Tuya's key", "zero": "without encryption", "unknown": "with a key this rig does not know",
 }  # fmt: skip
@@ -43,6 +42,7 @@ def check_bootloader(part: Partition, placed: Placed, chip: str, key: KeyName | 
     if not part.is_code:
         text = f"what stands at 0x0 is no bootloader this rig can read{_efuse(placed.flash, 0)}"
         return CodeCheck(part, State.FOREIGN, "no code", (Damage("bootloader-unknown", 0, region.size, text),))
+    part = _known_short(part, placed)
     damages = _blocks(part, "bootloader", _efuse(placed.flash, 0)) + _header(part, placed, "bootloader")
     foreign = _foreign(part, "bootloader", chip, key)
     tagless = chip != "BK7231T" and not placed.tagged
@@ -77,9 +77,11 @@ def check_app(part: Partition, placed: Placed, chip: str, key: KeyName | None, b
     if key is None and boot is not None and boot.part.is_code and boot.part.key != part.key:
         text = f"bootloader and app are stored differently: the app {_KEYS[part.key]}"
         foreign.append(_of(part, "key-mismatch", text))
-    closed = placed.found.firmware is not None or (boot is not None and boot.part.header is not None)
-    closed = closed and placed.found.firmware != _NOT_CLOSED
-    unclosed = closed and part.header is None and placed.held[1] < APP_CLOSED
+    headed = placed.found.closed or (boot is not None and boot.part.header is not None)
+    bare = part.header is None and placed.found.closed is not False
+    unclosed = bare and (headed or placed.found.firmware is not None) and placed.held[1] < APP_CLOSED
+    if bare and headed and not (unclosed and placed.held[1] >= part.end + FRAMED):  # no filler shows the end either
+        part = replace(part, open_end=True)
     if part.cut or unclosed or _header_cut(part, placed):
         damages.append(_cut(part, placed, "app"))
     state = State.FOREIGN if foreign else State.DAMAGED if damages else State.GOOD
@@ -118,6 +120,15 @@ def _blocks(part: Partition, what: str, hint: str) -> list[Damage]:
     return found
 
 
+def _known_short(part: Partition, placed: Placed) -> Partition:
+    """With what is missing of a bootloader whose whole size is known and which no header closes."""
+    known = known_bootloader(placed.flash)
+    if part.header is not None or part.cut or known is None or known.size is None:
+        return part
+    missing = known.size - (part.end - part.region.start) // FRAMED * BLOCK
+    return replace(part, cut=True, missing=logical_to_flash(missing)) if missing > 0 else part
+
+
 def _header_cut(part: Partition, placed: Placed) -> bool:
     return part.header is not None and part.header + FRAMED_SIZE > placed.held[1]
 
@@ -137,7 +148,7 @@ def _cut(part: Partition, placed: Placed, what: str) -> Damage:
     if part.cut:
         about = f", some {part.missing:,} bytes early" if part.missing else ""
         at = part.end
-        text = f"the {what} is cut off: it stops at 0x{at:X}{about}, and points past that"
+        text = f"the {what} is cut off: it stops at 0x{at:X}{about}, and goes on past that"
     else:
         at = end
         text = f"no whole header closes the {what}: the file was cut off at 0x{at:X}, behind the code"

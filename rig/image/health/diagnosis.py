@@ -27,7 +27,7 @@ from rig.image.health.forecast import Chip, Outcome, outcome
 from rig.image.health.partition import read_partition
 from rig.image.health.placed import Placed, place
 from rig.image.identify import identify
-from rig.image.identity import Identity
+from rig.image.identity import Identity, Kind
 from rig.image.rbl import SIZE as RBL_SIZE
 from rig.image.rbl import parse as parse_rbl
 
@@ -135,7 +135,8 @@ class _Examination:
     def _cut_file(self) -> None:
         """A part of a dump: the file ends within the flash, and not where an image may."""
         end = self._placed.held[1]
-        if self._placed.whole and end < FLASH_SIZE:
+        part = self._found.kind is Kind.QIO and self._found.firmware == "Tuya"  # Tuya publishes no such images
+        if (self._placed.whole or (part and end > flashmap.APP_END)) and end < FLASH_SIZE:
             self._damage("truncated", end, FLASH_SIZE - end, f"the dump ends at 0x{end:X} of 0x{FLASH_SIZE:X}")
 
     def _without(self) -> list[str]:

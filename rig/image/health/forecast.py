@@ -121,8 +121,10 @@ def _app(app: Partition, chip: Chip) -> Outcome:
     if app.cut and app.missing >= MUCH:
         size = f"the last {app.missing >> 10} KiB of the app, or about that, are missing"
         return _only(f"{size}, and with them what it needs to start", BAD_BLOCK_FAULTS)
-    if app.bad or app.cut:
+    if app.bad or app.cut or app.open_end:
         what = "the app is damaged" if app.bad else "the app's end is missing"
+        if not app.bad and not app.cut:
+            what = "no header tells whether the app's end is there, or a part of it is missing"
         return Outcome(
             Forecast.UNKNOWN,
             (

@@ -37,8 +37,9 @@ class Partition:
     behind `end`, runs at every start.
     `header`: where it is; `header_damage`: what is wrong with it, None where nothing is or none is there.
     `hash_differs`: every block is good, and the whole is not what the header was made for. `cut`: code is missing
-    behind `end`; `missing`: about how many bytes, as far as the rest still points there. `wrong_place`: it is an app
-    that stands where a bootloader belongs. `filler`: the one byte that is all there is, where it holds no code.
+    behind `end`; `open_end`: nothing tells whether some is; `missing`: about how many bytes, as far as the rest still
+    points there. `wrong_place`: it is an app that stands where a bootloader belongs. `filler`: the one byte that is
+    all there is, where it holds no code.
     """
 
     region: Region
@@ -52,6 +53,7 @@ class Partition:
     header_damage: str | None = None
     hash_differs: bool = False
     cut: bool = False
+    open_end: bool = False
     missing: int = 0
     wrong_place: bool = False
     filler: int | None = None

@@ -195,8 +195,8 @@ class _Svg:
             start = max(self._y(item.region.start, top), ends)
             ends = max(self._y(item.region.end, top), start + _THINNEST)
             yield self._region(item, row, start, ends, top)
-        yield _written(_BAR_X - 8, top + 4, "0x000000", "code muted", anchor="end")
-        yield _written(_BAR_X - 8, top + self._height + 4, f"0x{FLASH_SIZE:06X}", "code muted", anchor="end")
+        yield _written(_BAR_X - 18, top + 4, "0x000000", "code muted", anchor="end")
+        yield _written(_BAR_X - 18, top + self._height + 4, f"0x{FLASH_SIZE:06X}", "code muted", anchor="end")
 
     def _region(self, item: RegionState, row: int, start: float, end: float, top: int) -> str:
         state, region = item.state.value, item.region

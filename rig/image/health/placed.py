@@ -109,10 +109,8 @@ def _damaged_code(data: bytes) -> int | None:
 
 
 def _regions(found: Identity, flash: bytes, chip: str) -> tuple[Region, ...]:
-    """The map that fits what is there: the file's chip's, else that which has a calibration, else the board's."""
-    if found.chip in REGIONS:
-        return REGIONS[found.chip]
-    for name, at in flashmap.CALIBRATION.items():
-        if flash[at : at + 4] == flashmap.CALIBRATION_TAG:
-            return REGIONS[name]
-    return REGIONS.get(chip, REGIONS["BK7231N"])
+    """The map that fits what is there: that which has a calibration, the file's chip's first, else the board's."""
+    tagged = [name for name, at in flashmap.CALIBRATION.items() if flash[at : at + 4] == flashmap.CALIBRATION_TAG]
+    if tagged and found.chip not in tagged:  # another chip's code was written over it: the rest is still the board's
+        return REGIONS[tagged[0]]
+    return REGIONS.get(found.chip or chip, REGIONS.get(chip, REGIONS["BK7231N"]))

@@ -20,6 +20,7 @@ from rig.image.kinds.naming import Named, named
 from rig.image.rbl import FRAMED_SIZE, MAGIC, find_in_flash
 
 T_APP_END = 0x132000  # of the app on BK7231T, U, 7238, 7252 and some unencrypted N
+_FEW = 8  # good code blocks behind a damaged one
 _LEAST = 0x4000  # bytes; less code than this, without a name, points past its end only now and then
 _FORMS = {
     Kind.FULL_DUMP: "full dump", Kind.QIO: "bootloader and app (QIO)", Kind.BOOTLOADER: "bootloader alone",
@@ -99,13 +100,15 @@ def _app_alone(
         problems.append(f"it was cut short: it stops at 0x{code.end:X} and points past that")
     elif not problems and names.closed and code.rbl is None:
         problems.append(f"it was cut short: the header that closes {names.firmware} is missing")
-    if len(data) > end:
+    if len(data) == flashmap.FLASH_SIZE:
+        problems.append("it is all of a flash with its app at 0x0, where the bootloader belongs")
+    elif len(data) > end:
         problems.append(f"it is {len(data):,} bytes, more than the {end:,} of the app's place")
     return Identity(
         Kind.APP, _phrase(names, chip, key, Kind.APP), chip.name if chip else None, key,
         names.firmware, names.version,
         statements=account_of_app(data, code, chip, names, sure),
-        problems=tuple(problems), size=len(data), app=code,
+        problems=tuple(problems), size=len(data), closed=names.closed, app=code,
     )  # fmt: skip
 
 
@@ -136,7 +139,9 @@ def _from_zero(
         problems.append("its bootloader and its app are encrypted with different keys")
     if boot and not boot.tag and not (chip and chip.name not in ("BK7231N", "BK7231M")):
         problems.append("its bootloader lacks the tag at 0x110 without which a BK7231N's ROM does not start it")
-    if kind is Kind.FULL_DUMP and size != flashmap.FLASH_SIZE:
+    if kind is Kind.FULL_DUMP and size == 2 * flashmap.FLASH_SIZE and data[: size // 2] == data[size // 2 :]:
+        problems.append(f"it is the same {flashmap.FLASH_SIZE:,} bytes twice: its first half is the dump")
+    elif kind is Kind.FULL_DUMP and size != flashmap.FLASH_SIZE:
         problems.append(f"it is {size:,} bytes of a dump, not {flashmap.FLASH_SIZE:,}")
     key = boot_key or app_key
     return Identity(
@@ -145,7 +150,7 @@ def _from_zero(
         rf_area=size > flashmap.CALIBRATION["BK7231N"],
         calibrated=dump_of is not None,
         statements=account_of_layout(data, kind, boot, app, chip, names, state, known, dump_of),
-        problems=tuple(problems), size=size, boot=boot, app=app,
+        problems=tuple(problems), size=size, closed=names.closed, boot=boot, app=app,
     )  # fmt: skip
 
 
@@ -171,8 +176,10 @@ def _bootloader_state(data: bytes, boot: Code | None, known: Bootloader | None) 
 def _bootloader_cut(boot: Code, known: Bootloader | None, kind: Kind) -> list[str]:
     length = (boot.end - boot.start) // FRAMED * BLOCK
     short = known is not None and known.size is not None and length < known.size and not boot.problems
-    if kind is not Kind.BOOTLOADER or boot.rbl is not None:
+    if boot.rbl is not None:
         return []
+    if kind is not Kind.BOOTLOADER:
+        return [f"its bootloader's end is missing: it stops at 0x{boot.end:X}"] if short else []
     if short or looks_cut_short(boot):
         return [f"it was cut short: its bootloader stops at 0x{boot.end:X} and goes on past that"]
     if known is not None and known.size is not None:
@@ -197,7 +204,7 @@ def _app_problems(data: bytes, kind: Kind, boot: Code | None, app: Code | None, 
         and kind is Kind.QIO
         and app.rbl is None
         and size < flashmap.APP_END - FRAMED_SIZE
-        and (names.closed or (boot and boot.rbl and names.firmware != "LibreTiny"))
+        and (names.closed or (names.closed is None and boot and boot.rbl))
     ):
         problems.append(f"it was cut short: the header that closes its app is missing, and it ends at 0x{size:X}")
     return problems
@@ -210,6 +217,8 @@ def _no_app(data: bytes) -> str:
         return "its app at 0x11000 is erased"
     if vectors_key(data, flashmap.APP, 0) is not None:
         return "its app at 0x11000 is missing: what is there is a bootloader, not code for that place"
+    if unframe(data[flashmap.APP : flashmap.APP + flashmap.SECTOR])[1].sum() >= _FEW:
+        return "its app at 0x11000 begins with a code block that is damaged"
     return "its app at 0x11000 is missing: what is there is not code"
 
 

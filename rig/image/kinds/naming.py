@@ -19,12 +19,13 @@ _SHOWN = 80
 
 @dataclass(frozen=True)
 class Named:
-    """`firmware`: a profile's title, or "LibreTiny". `closed`: that firmware's images end in an RBL header."""
+    """`firmware`: a profile's title, or "LibreTiny". `closed`: whether that firmware's images end in an RBL header;
+    None where that is not known."""
 
     firmware: str | None = None
     version: str | None = None
     chip: str | None = None
-    closed: bool = False
+    closed: bool | None = None
     statements: tuple[Statement, ...] = ()
     evidence: tuple[Evidence, ...] = ()
 
@@ -57,8 +58,9 @@ def _by_profile(code: Code, profile: FirmwareProfile, found: re.Match[bytes], bu
     for about in ("version", "product", "sdk"):
         if told.get(about):
             statements.append(Statement(about, told[about], Confidence.CERTAIN, evidence))
+    closed = False if built else profile.image.closed
     return Named(
-        profile.title, told.get("version") or None, told.get("chip") or None, profile.image.closed,
+        profile.title, told.get("version") or None, told.get("chip") or None, closed,
         (*statements, *built), evidence,
     )  # fmt: skip
 

@@ -35,9 +35,10 @@ def judge_file(case: Case) -> None:
 def judge_code(case: Case, found: Identity) -> None:
     """Chip, key and damage of code: the file itself, or what a container holds."""
     chip = case.board.chip
-    if found.chip and found.chip != chip:
+    named = [code.chip for code in (found.boot, found.app) if code and code.chip]
+    others = [name for name in named if name != chip]
+    if found.chip and found.chip != chip and chip not in named:
         case.refuse("wrong-chip", f"{found.what}: the wrong chip for this {chip} board")
-    others = [code.chip for code in (found.boot, found.app) if code and code.chip not in (None, chip)]
     if others:
         case.refuse("wrong-chip", f"{found.what}, and {_listed(found.problems) or f'partly for {others[0]}'}: "
                     f"the wrong chip for this {chip} board")  # fmt: skip

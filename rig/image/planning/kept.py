@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from rig.errors import UsageProblem
 from rig.image import flashmap
-from rig.image.contents.calibration import Calibration, parse_mac, read_calibration, with_mac
+from rig.image.contents.calibration import Calibration, parse_own_mac, read_calibration, with_mac
 from rig.image.contents.tuya import read_storage
 from rig.image.planning.board import Board
 from rig.image.planning.plan import Piece
@@ -34,7 +34,7 @@ def keep_identity(data: bytes, board: Board) -> Kept:
     if board.held is None:
         note = "this board's flash was not looked at: its calibration and storage are left as they are"
         return Kept((), (note,), None)
-    calibration, storage = _calibration(data, board, board.held), _storage(board, board.held)
+    calibration, storage = _calibration(data, board, board.held), _storage(data, board, board.held)
     pieces = (*calibration.pieces, *storage.pieces)
     return Kept(pieces, (*calibration.notes, *storage.notes), calibration.mac)
 
@@ -42,27 +42,53 @@ def keep_identity(data: bytes, board: Board) -> Kept:
 def chosen_mac(board: Board) -> tuple[str, str]:
     """(MAC, where it is from) for a board whose own is lost: the user's, else the efuse's, else a new one."""
     if board.mac:
-        return parse_mac(board.mac), "given by the user"
+        return parse_own_mac(board.mac), "given by the user"
     if board.efuse_mac:
         try:
-            return parse_mac(board.efuse_mac), "from its efuse"
+            return parse_own_mac(board.efuse_mac), "from its efuse"
         except UsageProblem:
             pass
     return board.spare_mac, "made up for it, locally administered"
 
 
+def cloned(data: bytes, board: Board) -> bool:
+    """Whether the board holds, or its backup does, the very calibration of this dump, and it is not its own."""
+    return _donors_mac(data, board) in {_sound_mac(board.held, board), _sound_mac(board.backup, board)} - {None}
+
+
+def _sound_mac(flash: bytes | None, board: Board) -> str | None:
+    area = flashmap.region("calibration", board.chip)
+    found = read_calibration(flash[area.start : area.end]) if flash else None
+    return found.mac if found is not None and found.sound else None
+
+
+def _donors_mac(data: bytes, board: Board) -> str | None:
+    """The MAC of the dump, where a calibration with it is not this board's own but was written to it before.
+
+    That is so if its first backup has another, or the user gives another: else the dump may be this board's own.
+    """
+    donors = _sound_mac(data, board)
+    others = {_sound_mac(board.held, board), _sound_mac(board.backup, board)} - {None, donors}
+    if donors is None or donors == board.efuse_mac:
+        return None
+    given = board.mac is not None and parse_own_mac(board.mac) != donors
+    return donors if others or given else None
+
+
 def _calibration(data: bytes, board: Board, held: bytes) -> Kept:
     area = flashmap.region("calibration", board.chip)
     at, end = area.start, area.end
+    theirs, now = _donors_mac(data, board), _sound_mac(held, board)
     unused = (f"the MAC {board.mac} was not used: the board has a sound one of its own",) if board.mac else ()
-    for name, source in (("flash", held), ("first backup", board.backup)):
-        found = read_calibration(source[at:end]) if source else None
-        if found is None or not found.sound or not source:
-            continue
-        if source is held:
-            return Kept((), (f"the calibration stays the board's own, MAC {found.mac}", *unused), None)
-        note = f"the board's calibration is lost: it comes back from its {name}, MAC {found.mac}"
-        return Kept((_piece(at, source[at:end], "calibration of the board's first backup"),), (note, *unused), None)
+    if now is not None and now != theirs:
+        return Kept((), (f"the calibration stays the board's own, MAC {now}", *unused), None)
+    clone = f"the board's calibration is that of the dump, MAC {theirs}, written to it before"
+    first = _sound_mac(board.backup, board)
+    if board.backup is not None and first is not None and first != theirs:
+        why = clone if now else "the board's calibration is lost"
+        note = f"{why}: it comes back from its first backup, MAC {first}"
+        piece = _piece(at, board.backup[at:end], "calibration of the board's first backup")
+        return Kept((piece,), (note, *unused), None)
     mac, origin = chosen_mac(board)
     donors = (("its flash", held), ("its first backup", board.backup), ("the dump", data))
     for name, source in donors:
@@ -71,6 +97,8 @@ def _calibration(data: bytes, board: Board, held: bytes) -> Kept:
             note = f"the board's calibration is lost: it gets that of {name}, with MAC {mac} ({origin})"
             if name != "the dump":
                 note = f"the board's MAC is lost: the calibration in {name} gets MAC {mac} ({origin})"
+            if now is not None:
+                note = f"{clone}: it gets MAC {mac} ({origin})"
             return Kept((_piece(at, sector, f"calibration of {name} with MAC {mac}"),), (note,), mac)
     lost = "the board's calibration is lost, and neither its backup nor the dump has one: the sector stays as it is"
     unused = (f"the MAC {board.mac} was not used: no calibration can take it",) if board.mac else ()
@@ -97,12 +125,17 @@ class _Storage(StrEnum):
     BLANK = "blank"
 
 
-def _storage(board: Board, held: bytes) -> Kept:
-    """Sound is what can be read. What is in no known format cannot be judged: it is the board's own and stays."""
+def _storage(data: bytes, board: Board, held: bytes) -> Kept:
+    """Sound is what can be read. What is in no known format cannot be judged: it is the board's own and stays.
+
+    But for a board that got the dump before, storage and all: the dump's very storage is none of its own."""
     area = flashmap.region("storage", board.chip)
     at, end = area.start, area.end
     first = board.backup[at:end] if board.backup else b""
     now, before = _judged(held[at:end]), _judged(first)
+    if cloned(data, board):
+        now = _Storage.BLANK if held[at:end] == data[at:end] else now
+        before = _Storage.BLANK if first == data[at:end] else before
     if now is _Storage.SOUND:
         return Kept((), ("Tuya's storage stays the board's own",), None)
     if before is _Storage.SOUND or (before is _Storage.OTHER and first != held[at:end]):

@@ -118,6 +118,20 @@ def _qio(case: Case, start: int | None) -> None:
         case.note = f"{case.label} whole at 0x0"
 
 
+def bring_back(case: Case) -> None:
+    """What a broken board lost of its own, beside a file that has nothing in that place."""
+    ranges = flashmap.identity_ranges(case.board.chip)
+    if any(piece.flash_offset < end and at < piece.end for piece in case.pieces for at, end in ranges):
+        return
+    own = kept_identity(b"", case.board)
+    case.own += own.pieces
+    case.notes += own.notes
+    case.mac = own.mac
+    case.leans_on += ranges
+    if own.pieces:
+        case.note += f"; besides: {', '.join(piece.what for piece in own.pieces)}"
+
+
 def _app(case: Case, start: int | None) -> None:
     if start == 0:
         would = "at 0x0 it would replace the bootloader and the board would stay silent"
@@ -157,8 +171,8 @@ def _calibration(case: Case, start: int | None) -> None:
         size = f"{len(case.data):,} bytes and not just the calibration sector"
         case.refuse("not-an-image", f"{case.found.what}, {size}")
     found = read_calibration(case.data)
-    if found is None or found.problems:
-        why = found.problems[0] if found else "no calibration header begins it"
+    if found is None or not found.sound:
+        why = (*found.problems, "firmware made it up")[0] if found else "no calibration header begins it"
         case.refuse("damaged", f"{case.found.what}, and damaged: {why}")
     if not _at_home(case, start, area.start, f"it goes to 0x{area.start:X}"):
         return

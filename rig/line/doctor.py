@@ -21,17 +21,17 @@ port and every line of the log port are looked at. The verdicts and what decides
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from rig.bench.link import SlotLink
 from rig.bench.power import BoardPower
 from rig.bench.product import Product
-from rig.bench.trial import Trial
 from rig.codes import CODES
 from rig.errors import BenchBlocked, Coded, UnitFailed
 from rig.flashers.fit import rom_current
 from rig.image.firmware import load_profiles
+from rig.line.trial import Trial
 from rig.uart.bootlog import BootLog
 from rig.uart.verdict import BootKind, judge
 
@@ -81,20 +81,37 @@ def diagnose_link(
 
     `boot_log` is None where no log port is wired. `speed` is the bench's. `may_boot` allows a second power-on that
     lets the firmware run on purpose: not before there is a backup. What fails underneath (a lost port, a rail that
-    does not fall, a supply that is gone) is a finding of kind `bench`.
+    does not fall, a supply that is gone, an output that is not read back off) is a finding of kind `bench`.
     """
     patience_s = max(_LEAST_PATIENCE_S, _PATIENCE_S / speed)
     trial = Trial(link, power, boot_log, patience_s, rom_current(product)[0])
     try:
+        found = _found(trial, product, may_boot)
+    finally:  # Ctrl-C too
+        is_off = link.off()
+    return found if is_off else _left_on(found)
+
+
+def _found(trial: Trial, product: Product, may_boot: bool) -> Finding:
+    try:
         trial.run()
         found = _judged(trial, product)
-        if found.kind == "silent" and may_boot and boot_log is not None:
-            found = _second_look(trial, boot_log, found)
+        if found.kind == "silent" and may_boot and trial.boot_log is not None:
+            found = _second_look(trial, trial.boot_log, found)
         return found
     except Coded as problem:
         return Finding("bench", problem.code, str(problem), trial.measurements(), (CODES[problem.code].action,))
-    finally:
-        link.off()
+
+
+def _left_on(found: Finding) -> Finding:
+    """Whatever else was found: the output may be on."""
+    return replace(
+        found,
+        kind="bench",
+        code="supply-lost",
+        sentence=f"the output could not be read back off after the link was examined ({found.sentence})",
+        next=("switch the supply off by hand before the board is touched", CODES["supply-lost"].action),
+    )
 
 
 def _judged(trial: Trial, product: Product) -> Finding:
