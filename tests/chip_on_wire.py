@@ -131,6 +131,8 @@ class DirectLink:
         self.power_on_ns = 0
         return True
 
+    def sample(self) -> None: ...
+
     def check(self) -> None:
         if self.problem is not None:
             raise self.problem

@@ -84,6 +84,8 @@ class _Link:
     def off(self) -> bool:
         return True
 
+    def sample(self) -> None: ...
+
     def check(self) -> None:
         pass
 

@@ -477,3 +477,22 @@ def test_power_that_comes_late_does_not_follow_switching_off(channel: Channel) -
             assert link.off() is True
             assert not until(lambda: channel.is_on, 0.5)
             assert not chip.powered
+
+
+def test_a_reading_on_request_is_what_is_known_once_it_is_off(channel: Channel) -> None:
+    """On a machine with much else to do the sampling may not have looked since the capacitors were charged."""
+    power = BoardPower(channel, SUPPLIED, ovp=True)  # not entered: nothing samples
+    power.sample()
+    assert power.reading() is None  # off: nothing to say of a board
+    power.on()
+    channel.amps = 0.002
+    power.sample()
+    power.off()
+    seen = power.reading()
+    assert seen is not None
+    assert seen.amps == 0.002
+    power.on()
+    channel.error = BenchBlocked("supply-lost", "no answer")
+    power.sample()  # says nothing: that is check's
+    channel.error = None
+    power.off()

@@ -74,6 +74,9 @@ class SlotLink:
                 self._tap.hold()
         return is_off
 
+    def sample(self) -> None:
+        self._power.sample()
+
     def check(self) -> None:
         self._tap.check()
         self._power.check()

@@ -6,6 +6,7 @@ the rail sagged. A supply's meter is slow: a sag it did not show is not a sag th
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -171,6 +172,15 @@ class BoardPower:
     def reading(self) -> Reading | None:
         """What the supply reads; once we have switched it off, what it last read before that (None: nothing)."""
         return self.channel.measure() if self._on_ns else self._last
+
+    def sample(self) -> None:
+        """Read the supply now, for `reading` after the output is off: the last look of the sampling may be one at the
+        capacitors as they charged. A supply that does not answer is `check`'s to tell."""
+        with contextlib.suppress(BenchBlocked):
+            reading = self.channel.measure()
+            with self._lock:
+                if self._on_ns and reading.mono_ns >= self._on_ns:
+                    self._last = reading
 
     def average(self, seconds: float, *, until: Callable[[], bool] = lambda: False) -> tuple[float, float]:
         """(volts, amps), the means of what is sampled over `seconds`, once the meter shows nothing older."""

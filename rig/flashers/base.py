@@ -50,6 +50,10 @@ class Link(Protocol):
         """Switch the board off now; True when the output was read back off. Waits for no port that hangs."""
         ...
 
+    def sample(self) -> None:
+        """Have the supply read once more while the board is on: for whoever asks afterwards why it did not answer."""
+        ...
+
     def check(self) -> None:
         """Raise what went wrong underneath: a lost port, a supply that failed, a command the guard stopped."""
         ...

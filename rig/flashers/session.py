@@ -100,6 +100,7 @@ class Session:
                 link.check()
                 now, powered = time.monotonic(), link.power_on_ns / 1e9
                 if powered and now > powered + _WINDOW_S:
+                    link.sample()
                     raise NoReply(f"no answer to link checks for {now - powered:.1f} s after power-on")
                 if not powered and now > asked + _POWER_TIMEOUT_S:
                     raise BenchBlocked("supply-lost", f"the output stayed off for {now - asked:.1f} s of link checks")
