@@ -232,6 +232,29 @@ def test_a_recovery_that_was_cut_off_goes_on_with_the_same_mac(tmp_path: Path) -
         carried(tmp_path, Board(held=another, backup=another, mac=GIVEN), store.keep("slot-A-R-3", another))
 
 
+def test_a_converted_board_that_lost_its_calibration_gets_its_own_mac_back(tmp_path: Path) -> None:
+    """By its keys it is told from another one, for which its MAC stays refused."""
+    store = BackupStore(tmp_path / "backups")
+    first = store.keep(f"mac-{MINE}", OWN)
+    converted = patched(with_cal(LOST), flashmap.APP, b"another firmware" * 0x8000)
+    board = Board(held=converted, backup=converted, mac=MINE)
+    assert carried(tmp_path, board, store.keep("slot-A-R-1", converted)) == first
+    for storage in (b"\xff" * (STORE_END - STORE), dump()[STORE:STORE_END]):
+        other = patched(converted, STORE, storage)
+        board, backup = Board(held=other, backup=other, mac=MINE), store.keep("slot-A-R-2", other)
+        with pytest.raises(ImageRefused, match=f"MAC {MINE}, by which another"):
+            carried(tmp_path, board, backup)
+
+
+def test_a_calibration_of_another_boards_mac_is_refused_by_that_mac(tmp_path: Path) -> None:
+    store = BackupStore(tmp_path / "backups")
+    store.keep(f"mac-{THEIRS}", dump())
+    board = Board(held=OWN, backup=OWN)
+    plan = plan_write(sector(dump()), "cal", board=board, overrides=["erases-calibration"])
+    with pytest.raises(ImageRefused, match=f"MAC {THEIRS}, .*use another file"):
+        carry_over(store, store.keep(f"mac-{MINE}", OWN), plan, sector(dump()), board, BLANK)
+
+
 def test_a_clone_leaves_the_donors_backup_to_the_donor(tmp_path: Path) -> None:
     """Both say the same MAC: what was backed up first may be of either."""
     donors = BackupStore(tmp_path / "backups").keep(f"mac-{THEIRS}", dump())
@@ -256,6 +279,19 @@ def test_its_backup_goes_back_by_either_name(tmp_path: Path) -> None:
         assert (wrong_board(target, name) is None) is fits
     with pytest.raises(UsageProblem, match="more than one board"):
         find_kept(f"{made.folder.id}/U", runs)
+
+
+def test_a_clones_own_backup_goes_back_onto_it_and_not_onto_the_donor(tmp_path: Path) -> None:
+    """Recovered with a MAC of its own, then converted, in one run: the donor's backup was taken for its first."""
+    runs, held = tmp_path / "runs", patched(CLONE, 0x1E0000, b"its own boots")
+    made = Made(runs, ("SN1", f"mac-{THEIRS}", CLONE), ("SN1", f"mac-{GIVEN}", held), ("SN1", f"mac-{GIVEN}", held),
+                attempts=(1, 1, 2))  # fmt: skip
+    own = find_kept(f"{made.folder.id}/SN1", runs)
+    assert own.backup.content() == held
+    assert own.identities == (f"mac-{GIVEN}",)
+    swapped = Made(runs, ("SN1", f"mac-{THEIRS}", CLONE), ("SN1", f"mac-{GIVEN}", held))
+    with pytest.raises(UsageProblem, match="more than one board"):  # each in an attempt of its own
+        find_kept(f"{swapped.folder.id}/SN1", runs)
 
 
 class Record:

@@ -135,6 +135,7 @@ def start(bench: SimProcess, slots: Iterable[str], folder: Path) -> subprocess.P
     """`rig convert`, a unit for each slot; the simulated supplies and boards come first, else they answer late."""
     chosen = [word for slot in slots for word in ("--slot", slot)]
     words = ["convert", "--no-report", "--bench", str(bench.bench_file), "--units", str(len(chosen) // 2), *chosen]
+    words += ["--backup", "full"]  # all over the wire: the faults strike after so many bytes
     return subprocess.Popen(
         ["nice", *RIG, *words],
         cwd=folder,

@@ -26,9 +26,13 @@ DUMP = firmware.factory_dump(5)
 
 
 class Made:
-    """A run that is over, with these units' boards; a board without content was never backed up."""
+    """A run that is over, with these units' boards; a board without content was never backed up.
 
-    def __init__(self, runs: Path, *boards: tuple[str, str, bytes | None]) -> None:
+    Each is an attempt of its own, unless `attempts` tells."""
+
+    def __init__(
+        self, runs: Path, *boards: tuple[str, str, bytes | None], attempts: tuple[int, ...] | None = None
+    ) -> None:
         self.folder = RunFolder.create(runs)
         store = BackupStore(runs / "backups")
         with Journal(self.folder.journal) as journal:
@@ -42,7 +46,8 @@ class Made:
                     product="ds-121",
                 )
             )
-            for attempt, (unit, identity, content) in enumerate(boards, start=1):
+            numbers = attempts or range(1, len(boards) + 1)
+            for attempt, (unit, identity, content) in zip(numbers, boards, strict=True):
                 who: dict[str, Any] = {"unit": unit, "slot": "A", "attempt": attempt}
                 journal.append(UnitStarted(**who))
                 if content is not None:

@@ -20,6 +20,7 @@ from rig.bench.slot import OpenSlot
 from rig.errors import BenchBlocked, Coded, ImageRefused, UnitFailed
 from rig.flashers.base import Flasher, Progress
 from rig.flashers.fit import require_chip
+from rig.flashers.matching import OWN, Matched, read_by_matching
 from rig.flashers.native import NativeFlasher
 from rig.image.contents.provision import Provision
 from rig.image.firmware import FirmwareProfile, load_profiles
@@ -29,6 +30,7 @@ from rig.line.provisioning import config_for, require_provisioned
 from rig.line.record import UnitRecord
 from rig.line.target import Target, board_of, excused, twin, wrong_board
 from rig.records.backups import BackupStore
+from rig.records.blocks import BlockStore
 from rig.uart.bootlog import BootLog
 from rig.uart.guard import Guard
 
@@ -97,10 +99,13 @@ def test_the_backup_is_safe(
     progress: Progress,
     pytestconfig: pytest.Config,
 ) -> None:
-    """All of the flash, agreeing with the chip's CRC block by block, durable on disk before anything is written."""
+    """All of the flash, agreeing with the chip's CRC block by block, durable on disk before anything is written. What
+    earlier boards held too is not read again, unless --backup full; this board's own bytes always are."""
     store = BackupStore(record.run.path.parent / "backups")
+    blocks = BlockStore(record.run.path.parent / "blocks")
+    fast = pytestconfig.getoption("--backup") == "fast"
     try:
-        read = rom.read(link, 0, slot.product.flash_size, progress)
+        read = read_by_matching(rom, link, slot.product.flash_size, blocks if fast else None, progress)
     except Coded as problem:
         reason = pytestconfig.getoption("--accept-no-backup")
         if not reason or problem.code not in ("unreadable", "backup-mismatch"):
@@ -108,7 +113,6 @@ def test_the_backup_is_safe(
         record.note(f"backup: none ({problem}); accepted: {reason}", warning=True)
         record.measure("backup", "none")
         return
-    assert read.data is not None
     record.held = read.data
     identity = record.identity or f"slot-{slot.name}-{record.run.id}-{record.unit}"
     now = store.keep(identity, read.data)
@@ -117,7 +121,29 @@ def test_the_backup_is_safe(
         record.note("this board has an earlier backup, which stays its backup; what it held now is kept too")
     record.measure("backup", "complete")
     record.measure("backup_time", read.seconds, "s")
+    record.measure("backup_read", read.read_size, "B")
+    record.measure("backup_matched", read.matched_size, "B")
+    for retry in read.retries:
+        record.note(f"{rom.name}: {retry}", warning=True)
     record.backup_kept(now if first.sha256 == now.sha256 else first)
+    if read.matched:
+        record.note(
+            f"backup: {read.read_size} bytes read, {read.matched_size} known by the chip's CRC: blank, or as on "
+            "earlier boards",
+            read=read.read,
+            matched=read.matched,
+        )
+    _remember(blocks, read, record)
+
+
+def _remember(blocks: BlockStore, read: Matched, record: UnitRecord) -> None:
+    """For the next board. It only saves time: what goes wrong with it is noted."""
+    try:
+        blocks.add(read.data[:OWN])
+    except OSError as problem:
+        record.note(f"what this board held is not kept for the next one's backup: {problem}", warning=True)
+    for said in blocks.dropped:
+        record.note(said, warning=True)
 
 
 @pytest.mark.step("plan")

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -33,6 +33,9 @@ SlotOption = Annotated[list[str] | None, typer.Option(help="Slots to use; defaul
 OutOption = Annotated[Path, typer.Option("--out", help="Where runs are kept.")]
 FlasherOption = Annotated[str, typer.Option(help="native, or NAME==VERSION such as ltchiptool==4.15.0.")]
 CurrentOption = Annotated[float | None, typer.Option(help="Amps, instead of the product's.")]
+BackupOption = Annotated[
+    Literal["fast", "full"], typer.Option(help="full: read what earlier boards held too; 28 s, not 8, at 921600.")
+]
 NoBackupOption = Annotated[
     str | None, typer.Option(metavar="REASON", help="Write a board that cannot be read; recorded.")
 ]

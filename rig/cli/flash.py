@@ -209,7 +209,10 @@ def _backed_up(work: Work, runs: Path, progress: Progress) -> tuple[ChipIdentity
     require_chip(who, work.slot.product)
     identity = identity_of(who)
     if identity is None:
-        raise UnitFailed("unreadable", "this board tells neither UID nor MAC, so its backup could not be found again")
+        raise UnitFailed(
+            "unreadable",
+            "this board tells neither UID nor MAC, so no backup could be found again; rig recover gives it a MAC",
+        )
     store = BackupStore(runs / "backups")
     backup = store.first(identity)
     if backup is not None:

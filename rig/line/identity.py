@@ -62,8 +62,9 @@ def carry_over(
     """Keep `backup` under what the board will be called too, where `plan` gives it another identity: one that is
     known by its MAC only, and gets a new one. None where its name stays.
 
-    ImageRefused where another board has that name; the same one, whose last try was cut off, has it already. By its
-    MAC a board that got another's dump before cannot be told from that one: what it held itself becomes its backup.
+    ImageRefused where another board has that name; the same one, whose last try was cut off or whose calibration was
+    lost since, has it already. By its MAC a board that got another's dump before cannot be told from that one: what
+    it held itself becomes its backup.
     """
     name = identity_of(ChipIdentity(mac=mac_after(plan, data, board), efuse=efuse))
     if name is None or name == backup.identity or board.held is None:
@@ -71,13 +72,23 @@ def carry_over(
     own = board.held if backup.identity.startswith("mac-") and cloned(data, board) else backup.content()
     there = store.first(name)
     if there is not None and there.sha256 != hashlib.sha256(own).hexdigest():
-        if _cut_off(there.content(), plan, data, board.held):
+        before = there.content()
+        if _same_storage(before, board) or _cut_off(before, plan, data, board.held):
             return there
+        other = " give another with --mac." if plan.mac else " use another file."
         raise ImageRefused(
-            f"this board is to get the MAC {plan.mac}, by which another one was backed up ({there.path.parent}): no "
-            "two boards may have the same; give another with --mac."
+            f"this board is to get the MAC {name.removeprefix('mac-')}, by which another one was backed up "
+            f"({there.path.parent}): no two boards may have the same;{other}"
         )
     return store.keep(name, own)
+
+
+def _same_storage(before: bytes, board: Board) -> bool:
+    """Whether the board holds the very keys of the one that held `before`: whatever else was written to it since, and
+    though its calibration is lost, it is that one and gets its own MAC back."""
+    area = flashmap.region("storage", board.chip)
+    first, now = before[area.start : area.end], (board.held or b"")[area.start : area.end]
+    return first == now and bool(first.translate(None, b"\x00\xff"))
 
 
 def _cut_off(before: bytes, plan: Plan, data: bytes, held: bytes) -> bool:

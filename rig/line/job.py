@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from rig.bench.bench import Slot
 from rig.errors import UsageProblem
@@ -38,6 +39,7 @@ class Job:
     provision: Path | None = None
     no_provision: bool = False
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    backup: Literal["fast", "full"] = "fast"
     accept_no_backup: str | None = None
     no_boot_proof: bool = False
     waive_calibration: str | None = None

@@ -268,6 +268,7 @@ class Station:
             *("--slot-lock", str(self._locks[slot.name])),
             *("--html", str(folder / "unit.html"), "--self-contained-html"),
         ]
+        command += ["--backup", self.job.backup]
         if self.job.accept_no_backup:
             command += [f"--accept-no-backup={self.job.accept_no_backup}"]
         if self.job.no_boot_proof:

@@ -137,6 +137,7 @@ def wrong_board(target: Target, identity: str | None) -> str | None:
     return (
         f"the board in the slot is {who}, the backup is of {own.identity} (unit {own.unit} of {own.run.id}): put "
         "that board in; to give this one such content with its own identity, use rig recover --image with the dump"
+        + (", and --mac if it is that board and lost its calibration" if identity is None else "")
     )
 
 

@@ -54,14 +54,27 @@ def find_kept(spec: str, runs: Path) -> KeptBackup:
     kept = [event for event in found if isinstance(event, BackupKept) and event.unit == unit]
     if not kept:
         raise UsageProblem(f"--from {spec}: no backup of unit {unit} was kept in run {run.id}")
-    boards = list(dict.fromkeys(event.identity for event in kept))
-    renamed = len({event.sha256 for event in kept}) == 1 and not any(name.startswith("uid-") for name in boards)
-    if len(boards) > 1 and not renamed:  # a board that is known by its MAC only, and got another, is still one
+    own = [event for event in kept if event.attempt == kept[0].attempt][-1]  # by the name it got, if it got one
+    if not all(_same_board(own, attempt) for attempt in _attempts(kept)):
+        boards = ", ".join(dict.fromkeys(event.identity for event in kept))
         raise UsageProblem(
-            f"--from {spec}: unit {unit} was more than one board in that run ({', '.join(boards)}), so which backup "
-            "is meant cannot be told"
+            f"--from {spec}: unit {unit} was more than one board in that run ({boards}), so which backup is meant "
+            "cannot be told"
         )
-    first = kept[0]
-    backup = Backup(first.identity, (run.path / first.path).resolve(), first.sha256, first.size)
+    names = dict.fromkeys(event.identity for event in kept if event.sha256 == own.sha256)  # the rest: of its twin
+    names.pop(own.identity)
+    backup = Backup(own.identity, (run.path / own.path).resolve(), own.sha256, own.size)
     ended = [event for event in found if isinstance(event, UnitEnded) and event.unit == unit and event.mac]
-    return KeptBackup(run, unit, backup, ended[0].mac if ended else None, tuple(boards[1:]))
+    return KeptBackup(run, unit, backup, ended[0].mac if ended else None, tuple(names))
+
+
+def _attempts(kept: list[BackupKept]) -> list[list[BackupKept]]:
+    """By attempt: within one no board is changed, so what is kept then is all of one board."""
+    return [[event for event in kept if event.attempt == attempt] for attempt in {event.attempt for event in kept}]
+
+
+def _same_board(own: BackupKept, attempt: list[BackupKept]) -> bool:
+    """Whether the board of `attempt` is that of `own`: by a name, or by its content if it is known by its MAC only,
+    which may be another by now."""
+    by_mac = not any(event.identity.startswith("uid-") for event in (own, *attempt))
+    return any(event.identity == own.identity or (by_mac and event.sha256 == own.sha256) for event in attempt)
