@@ -209,6 +209,19 @@ def test_it_ends_as_planned_or_says_that_it_failed(**case: object) -> None:
     perform(**case)  # type: ignore[arg-type]
 
 
+def test_a_stray_erase_of_a_sector_that_keeps_some_of_it_is_no_success() -> None:
+    """Two bits flipped before anything was written: a command became an erase of the sector the range ends in."""
+    perform(
+        order=("write", [(1, random.Random(1).randbytes(SECTOR))]),
+        blank=0x10000,
+        sr=0x1C,
+        locked=False,
+        baud=2_000_000,
+        known=True,
+        bad=[Fault("flip", 26, 0), Fault("flip", 154, 1)],
+    )
+
+
 @pytest.mark.soak
 @given(**CASES)
 @settings(max_examples=1500, **SETTINGS)

@@ -192,7 +192,7 @@ class NativeFlasher:
         """Write `sectors` of `content`; the first one that came out wrong for good, if any."""
         reader = Reader(session, self._note)
         unprotect(session)
-        spans = content.spans(sectors, lambda sector: reader.read(sector, SECTOR))
+        spans = content.spans(sectors, lambda sector: self._around.standing(sector, reader.read(sector, SECTOR)))
         self._around.forget(sectors)
         writer = Writer(session, self._note, progress, total)
         try:

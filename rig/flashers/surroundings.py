@@ -36,6 +36,18 @@ class Surroundings:
         for sector in sectors:
             self._known.pop(sector, None)
 
+    def standing(self, sector: int, now: bytes) -> bytes:
+        """`now`, which was read from a sector that keeps some of it. Raises UnitFailed("verify-failed") where other
+        content is known of it: written back, what a stray command did there would pass for what others have there."""
+        known = self._known.get(sector)
+        if known is not None and known != now:
+            raise UnitFailed(
+                "verify-failed",
+                f"0x{sector:x}, which keeps bytes beside what is to be written, has changed since it was read: a "
+                "command was damaged on its way",
+            )
+        return now
+
     def check(self, session: Session, touched: Collection[int]) -> None:
         """After an operation that wrote the sectors `touched`. Raises UnitFailed("verify-failed")."""
         strays = list(session.rom.strays)
