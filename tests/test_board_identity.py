@@ -1,4 +1,4 @@
-"""Whose board it is, and what stays its own where its efuse tells nothing: as on the DS-121 once on record.
+"""Whose board it is, and what stays its own where its efuse tells nothing: as it may be on any board.
 
 A board without UID is known by its MAC, which may be lost, made up by firmware, another board's, or given anew.
 """

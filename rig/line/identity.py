@@ -21,8 +21,8 @@ _UNDER_WAY = 16  # sectors: what one erase covers
 def identity_of(who: ChipIdentity) -> str | None:
     """What tells this board from all others: its UID, else its efuse's MAC, else that of its calibration.
 
-    None where these are blank, no device's, or what firmware makes up: then boards would pass for one another. The
-    efuse of a board once on record as broken is blank, so this matters (source: an efuse dump of a DS-121).
+    None where these are blank, no device's, or what firmware makes up: then boards would pass for one another.
+    Whether boards in the field have a UID is not known: no efuse of a real one was at hand.
     """
     uid = (who.efuse or b"")[16:24]
     if any(uid) and uid != b"\xff" * 8:
