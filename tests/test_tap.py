@@ -594,3 +594,23 @@ def test_the_page_of_a_trace_has_sections_and_their_sums(table: Table, tmp_path:
     table.tap.write_trace(tmp_path / "trace.jsonl")
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
     assert json.loads((tmp_path / "trace.jsonl").read_text().splitlines()[-1])["refused"]
+
+
+def test_chatter_that_nobody_reads_does_not_keep_the_machine_busy() -> None:
+    """Firmware that talks on UART1 while no flasher listens: what the pseudo-terminal does not take just waits."""
+    ours, theirs = pty.openpty()
+    try:
+        tty.setraw(theirs)
+        with Tap(os.ttyname(theirs), Guard(), on_link=lambda: None) as tap:
+            tap.disarm()
+            for _ in range(8):
+                os.write(ours, b"." * 0x800)
+                assert until(lambda: not select.select([theirs], [], [], 0)[0])
+            assert until(lambda: len(tap._to_host) > 0)
+            before = time.process_time()
+            threading.Event().wait(0.3)
+            assert time.process_time() - before < 0.1
+            tap.check()
+    finally:
+        os.close(ours)
+        os.close(theirs)

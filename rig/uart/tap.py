@@ -245,8 +245,11 @@ class Tap:
     def _wait(self) -> float:
         if self._speed.watching:
             return 0.001
-        held = ((self._board_at, self._to_board), (self._host_at, self._to_host), (self._owed_at, self._owed))
-        return max(0.0, min([_IDLE_S, *(at - time.monotonic() for at, data in held if data)]))
+        now = time.monotonic()
+        held = [(self._board_at, self._to_board), (self._owed_at, self._owed)]
+        if self._host_at > now:  # what is due there waits until the flasher's side takes it, and not in turns
+            held.append((self._host_at, self._to_host))
+        return max(0.0, min([_IDLE_S, *(at - now for at, data in held if data)]))
 
     def _from_host(self) -> None:
         try:
