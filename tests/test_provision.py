@@ -16,7 +16,7 @@ from rig.image.contents import openbeken
 from rig.image.contents.openbeken import ObkConfig, config_sector, crc8_unsigned, read_config, write_config
 from rig.image.contents.provision import Provision, load_provision
 from rig.image.contents.tuya import read_storage
-from rig.uart.scrub import scrub
+from rig.scrub import scrub
 from tests.image_files import FIRMWARE_DIR, demo, dump, patched, real_images
 
 MAC = "c8:47:8c:01:59:f7"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rig.uart.scrub import HIDDEN, scrub
+from rig.scrub import HIDDEN, scrub
 
 LOG_DIR = os.environ.get("RIG_LOG_DIR")
 real_logs = pytest.mark.skipif(not LOG_DIR, reason="RIG_LOG_DIR names no folder of kept logs")

@@ -10,6 +10,7 @@ checks are running when the board gets its power, and the ROM keeps it until the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 
@@ -20,6 +21,7 @@ from rig.bench.slot import OpenSlot
 from rig.errors import BenchBlocked, Coded, ImageRefused, UnitFailed
 from rig.flashers.base import Flasher, Progress
 from rig.flashers.fit import require_chip
+from rig.flashers.judge import judge_write
 from rig.flashers.matching import OWN, Matched, read_by_matching
 from rig.flashers.native import NativeFlasher
 from rig.image.contents.provision import Provision
@@ -200,8 +202,8 @@ def test_the_image_is_written(
     record: UnitRecord,
     progress: Progress,
 ) -> None:
-    """Whatever the flasher says of itself, the chip's own CRC decides, and only if the rail stood: what is written in
-    a sag may read right today."""
+    """Whatever the flasher says of itself, the chip's own CRC decides (and samples of what a tool wrote),
+    and only if the rail stood: what is written in a sag may read right today."""
     if sag := weak_supply(power):
         raise sag  # while it was read: nothing is erased on such a rail
     power.forget_sags()
@@ -213,7 +215,8 @@ def test_the_image_is_written(
         record.measure("retries", len(result.retries))
         for retry in result.retries:
             record.note(f"{flasher.name}: {retry}", warning=True)
-        check = rom.verify(link, image.pieces, progress)
+        judged = rom.verify if flasher is rom else partial(judge_write, rom)
+        check = judged(link, image.pieces, progress)
         record.measure("verify_time", check.seconds, "s")
         if sag := weak_supply(power, power.deepest_sag):
             raise sag

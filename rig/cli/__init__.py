@@ -62,7 +62,7 @@ def main() -> None:
     except typer.Exit as left:
         code = left.exit_code
     except RigError as problem:
-        from rig.uart.scrub import scrub
+        from rig.scrub import scrub
 
         err.print(f"rig: {scrub(str(problem))}", markup=False, highlight=False, soft_wrap=True)
         code = problem.exit_code

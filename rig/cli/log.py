@@ -17,9 +17,9 @@ from rig.errors import BenchBlocked, Coded, Exit, UsageProblem
 from rig.flashers.fit import rom_current
 from rig.image.firmware import load_profiles
 from rig.line.boot import Boot, require_boot, watch_boot
+from rig.scrub import scrub
 from rig.target import check_file
 from rig.uart.bootlog import BootLog
-from rig.uart.scrub import scrub
 from rig.uart.verdict import BootKind
 
 HELP = "Power-cycle a board and show its boot log with the verdict. Example: rig log --bench bench.toml --slot A"

@@ -23,8 +23,8 @@ from rig.flashers.base import ChipIdentity, FlashResult, Link, Progress, no_prog
 from rig.flashers.environment import Environment
 from rig.flashers.process import Run, run_tool
 from rig.flashers.profile import FieldName, Line, Operation, OperationName, Profile
+from rig.scrub import HIDDEN, scrub
 from rig.uart.lines import environment as telling_lines
-from rig.uart.scrub import HIDDEN, scrub
 
 _SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?) ?(?P<unit>[KM]?)i?B?")
 _HEX = re.compile(r"(?:0[xX])?[0-9A-Fa-f]+")

@@ -21,7 +21,7 @@ from rig.records.backups import Backup
 from rig.records.events import Event, Outcome
 from rig.records.run import RunFolder
 from rig.records.sink import EventSink
-from rig.uart.scrub import scrub
+from rig.scrub import scrub
 
 
 @dataclass

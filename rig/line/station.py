@@ -35,7 +35,7 @@ from rig.records.events import Event, Outcome
 from rig.records.journal import Journal
 from rig.records.run import RunFolder
 from rig.records.sink import SinkServer
-from rig.uart.scrub import scrub
+from rig.scrub import scrub
 
 log = logging.getLogger(__name__)
 

@@ -108,7 +108,7 @@ class BootLog:
     """The log of one board while it is open. Made by `BootLog.open`; a context manager that closes it.
 
     Methods may be called from any thread. What they show is not scrubbed: it can hold Wi-Fi passwords, so pass
-    it through `rig.uart.scrub` before anybody sees it.
+    it through `rig.scrub` before anybody sees it.
     """
 
     def __init__(self, port: serial.Serial, name: str, path: Path | None, baud: int) -> None:

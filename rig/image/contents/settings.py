@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rig.image.contents.openbeken import SECRETS, ObkConfig
 from rig.image.contents.openbeken_names import flag_name
-from rig.uart.scrub import scrub
+from rig.scrub import scrub
 
 _TEXTS = (
     "short_name", "long_name", "ssid", "ssid2", "mqtt_host", "mqtt_user", "mqtt_client", "mqtt_group",
