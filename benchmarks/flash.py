@@ -1,13 +1,16 @@
 """How long flashers take to write OpenBeken, to read a backup and to write again what is there, beside the floor that
-wire and chip set.
+wire and chip set; and how long a whole conversion takes.
 
-    python -m benchmarks.flash IMAGE [--flasher NAME ...] [--baud BAUD|default ...] [--operation write|read|again ...]
-                                     [--repeat N] [--speed X]
+    python -m benchmarks.flash IMAGE [--flasher NAME ...] [--baud BAUD|default ...]
+                                     [--operation write|read|again|convert ...] [--repeat N] [--speed X]
 
 Each flasher works on a simulated board at real time, through the wire tap. Every figure is a median of `--repeat`
 runs. "Whole" is what a person waits for: from switching the board off to the tool's end, linking and the tool's start
 included; "wire" is from the first answered link check to the last reply. The board is a stand-in; its constants are
 printed with the table, nothing here was measured on silicon.
+
+What runs at 115200 baud takes hours one after the other and leaves the machine idle: those run side by side, each on
+a board of its own, the others alone.
 """
 
 from __future__ import annotations
@@ -18,9 +21,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmarks.conversion import Conversion, convert_batch
 from rig.bench.bench import Slot, open_bench
 from rig.bench.slot import OpenSlot, use_slot
 from rig.flashers import load_flasher
@@ -34,10 +39,13 @@ SECTOR = 0x1000
 APP = 0x11000  # where the app of an N begins; a QIO file holds the bootloader before it
 FLASH = 0x200000
 LINK_BAUD = 115200
+NATIVE_BAUD = 921600  # what a bench file says when it says nothing
+SIDE_BY_SIDE = 115200  # what is so slow leaves a machine idle
+AT_ONCE = 6
 ERASE_4K, ERASE_64K, PAGE, CRC_RATE, WINDOW = 0.025, 0.150, 0.0006, 438_000.0, 0.250
 FLASHERS = ("native", "ltchiptool==4.15.0", "bk7231tools==2.1.2")
 BAUDS = ("115200", "921600", "2000000", "default")
-OPERATIONS = ("write", "read", "again")
+OPERATIONS = ("write", "read", "again", "convert")
 TITLES = {"write": "write onto a factory board", "read": "read 2 MiB", "again": "write what is there already"}
 
 
@@ -76,6 +84,13 @@ def floor(operation: str, offset: int, data: bytes, baud: int) -> float:
     if operation == "write":
         return write_floor(offset, data, baud)
     return read_floor(FLASH, baud) if operation == "read" else crc_floor(len(data), baud)
+
+
+def speed_of(baud: str, name: str) -> int:
+    """Baud of a row; at `default` native tries a slot's own, tools stay at the link's."""
+    if baud != "default":
+        return int(baud)
+    return NATIVE_BAUD if name == "native" else LINK_BAUD
 
 
 def flasher_for(name: str, baud: str) -> Flasher:
@@ -129,9 +144,7 @@ def perform(
 def measure(slot: Slot, name: str, baud: str, operation: str, app: bytes, repeat: int) -> Row:
     """The median of some runs of one operation."""
     pieces = [(APP, app)]
-    speed = (
-        slot.table.baud if baud == "default" and name == "native" else LINK_BAUD if baud == "default" else int(baud)
-    )
+    speed = speed_of(baud, name)
     slot = replace(slot, table=slot.table.model_copy(update={"baud": speed}))
     runs = []
     for turn in range(repeat):
@@ -182,6 +195,32 @@ def table(rows: Sequence[Row], image: str, size: int, repeat: int, speed: float)
     return "\n".join(lines) + "\n"
 
 
+def conversions(converted: dict[int, list[list[Conversion]]], rows: Sequence[Row]) -> str:
+    """The table of whole conversions, beside reading and writing by ltchiptool as it comes."""
+    default = {row.operation: row.whole_s for row in rows if row.flasher == FLASHERS[1] and row.baud == "default"}
+    lines = [
+        "",
+        "**Convert a board**, power-on to the firmware's `Time 2`, backup included; beside it the re-read after a "
+        "power-cycle and the hold to boot complete",
+        "",
+        "| baud | unit of its batch | to `Time 2` s | re-read s | hold s | all s "
+        "| ltchiptool as it comes: read, write s | quicker |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for baud, batches in converted.items():
+        for index, unit in enumerate(zip(*batches, strict=True)):
+            firmware, settled, held, whole = (
+                statistics.median(getattr(one, name) for one in unit)
+                for name in ("firmware", "settled", "held", "whole")
+            )
+            route = sum(default.values()) if len(default) == 2 else None
+            lines.append(
+                f"| {baud} | {index + 1} | {firmware:.2f} | {settled:.2f} | {held:.2f} | {whole:.2f} | "
+                + (f"{route:.1f} | {route / firmware:.1f} times |" if route else "| |")
+            )
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Flash times beside the floor.")
     parser.add_argument("image", type=Path, help="an OpenBeken QIO file")
@@ -192,16 +231,34 @@ def main() -> None:
     parser.add_argument("--speed", type=float, default=1.0, help="of the simulated board; figures are for 1")
     options = parser.parse_args()
     app = options.image.read_bytes()[APP:]
-    rows = []
-    with open_bench(f"sim:1@{options.speed:g}") as bench:
-        slot = bench.slot("A")
-        for operation in options.operation or OPERATIONS:
-            for baud in options.baud or BAUDS:
-                for name in options.flasher or FLASHERS:
-                    if operation == "again" and name != "native":
-                        continue  # they write all of it again: the same figures as `write`
-                    rows.append(measure(slot, name, baud, operation, app, options.repeat))
+    asked = [
+        (operation, baud, name)
+        for operation in options.operation or OPERATIONS
+        for baud in options.baud or BAUDS
+        for name in options.flasher or FLASHERS
+        if operation in ("write", "read")
+        or (operation == "again" and name == "native")  # tools write all of it again
+    ]
+    slow = [each for each in asked if speed_of(each[1], each[2]) <= SIDE_BY_SIDE]
+    with open_bench(f"sim:{max(1, len(slow))}@{options.speed:g}") as bench:
+        slots = list(bench.slots.values())
+
+        def one(asked: tuple[tuple[str, str, str], Slot]) -> Row:
+            (operation, baud, name), slot = asked
+            return measure(slot, name, baud, operation, app, options.repeat)
+
+        rows = [one((each, slots[0])) for each in asked if each not in slow]
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            rows += pool.map(one, zip(slow, slots, strict=False))
+    rows.sort(key=lambda row: asked.index((row.operation, row.baud, row.flasher)))
     sys.stdout.write(table(rows, options.image.name, len(app), options.repeat, options.speed))
+    sys.stdout.flush()
+    if "convert" in (options.operation or OPERATIONS):
+        converted = {}
+        for baud in (921600, 2000000):
+            converted[baud] = [convert_batch(options.image, baud) for _ in range(options.repeat)]
+            sys.stderr.write(f"converted at {baud}\n")
+        sys.stdout.write(conversions(converted, rows))
 
 
 if __name__ == "__main__":

@@ -48,7 +48,10 @@ class Flasher:
         pass
 
     def write(self, link: object, pieces: object, progress: object) -> FlashResult:
-        return FlashResult(True, "written", 1.0)
+        return FlashResult(True, "written", 1.0, verified=not self.bad)
+
+    def read(self, link: object, offset: int, length: int) -> FlashResult:
+        return FlashResult(True, "read", 1.0, data=PIECES[0][1][:length])
 
     def verify(self, link: object, pieces: Sequence[tuple[int, bytes]], progress: object) -> FlashResult:
         wrong = [offset for offset, _ in pieces if offset in self.bad]
@@ -104,6 +107,13 @@ def test_nothing_is_written_on_a_rail_that_sagged_before() -> None:
     assert not record.began
     write(record, Power(), Flasher())
     assert record.verified
+
+
+def test_a_write_that_nobody_verified_is_judged_by_the_rig() -> None:
+    record = Record()
+    with pytest.raises(UnitFailed, match="differs at"):
+        write(record, Power(), Flasher(0x11000))
+    assert not record.verified
 
 
 @pytest.mark.parametrize(
