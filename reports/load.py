@@ -154,8 +154,8 @@ class _Reader:
             self._run["started"] = self._run["started"] or event.utc
             if event.kind == "phase-started":
                 self._opened[event.unit, event.attempt, event.phase] = event.mono_ns
-            else:
-                takers[type(event)](event)
+            elif (take := takers.get(type(event))) is not None:
+                take(event)
         for key, row in self._attempts.items():
             self._close(key, row)
         self._rows.runs.append(self._run)

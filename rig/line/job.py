@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from rig.bench.bench import Slot
+from rig.bench.product import Limits
 from rig.errors import UsageProblem
+from rig.line.rules import Rules
 from rig.records.events import Task
 
 
@@ -45,6 +47,13 @@ class Job:
     waive_calibration: str | None = None
     current_limit: float | None = None
     command: str = "rig convert"
+    batch: str | None = None
+    operator: str | None = None
+    rules: Rules = field(default_factory=Rules)
+    scanned: bool = False  # units come by scan; `units` then are all that may come (none: any the product allows)
+    suite: Path | None = None  # of a task `suite`: the user's own folder or file of tests
+    reboots: int = 0  # of a task `burn-in`
+    limits: Mapping[str, Limits] = field(default_factory=dict)  # instead of the product's, by measurement
 
 
 def check_job(slots: list[Slot], job: Job, *, somebody_there: bool) -> None:

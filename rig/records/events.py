@@ -8,7 +8,7 @@ event has UTC, monotonic nanoseconds and the boot id: durations are only ever ta
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
@@ -16,9 +16,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-SCHEMA = 2  # 2: `planned`, and the task of a unit's attempt
+SCHEMA = 3  # 2: `planned`, and the task of a unit's attempt; 3: batches, prompts, resumed runs, the chain
 
-Task = Literal["convert", "recover", "restore"]
+Task = Literal["convert", "recover", "restore", "verify", "burn-in", "suite"]
+Role = Literal["unit", "golden"]
+"""A golden unit proves the bench, not the batch: it counts in no yield."""
 
 
 class Outcome(StrEnum):
@@ -55,6 +57,18 @@ class _Event(BaseModel):
     mono_ns: int = Field(default_factory=time.monotonic_ns)
     boot_id: str = Field(default_factory=boot_id)
     schema_version: int = SCHEMA
+    chain: str | None = Field(default=None, exclude=True)  # read from a journal's line; the journal itself writes it
+
+
+class Instrument(BaseModel):
+    """A supply or witness that took part, as it said itself."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str  # in bench.toml
+    identity: str = ""  # its answer to *IDN?
+    serial: str | None = None
+    cal_due: date | None = None
 
 
 class RunStarted(_Event):
@@ -75,6 +89,20 @@ class RunStarted(_Event):
     limits_version: str = ""
     tasks: list[Task] = ["convert"]  # what is done to each unit, one attempt each, in order
     tools: dict[str, str] = {}  # name -> version of what took part (rig, python, flasher, ...)
+    profiles: dict[str, str] = {}  # "product ds-121", "firmware openbeken-bk7231n" -> sha256 of the file
+    instruments: list[Instrument] = []
+    job: dict[str, Any] = {}  # what was asked for, as `rig.line.job` writes it: `--resume` goes on from this
+
+
+class RunResumed(_Event):
+    """The same run goes on, after a crash or a stop; what was left open by then has been given its end."""
+
+    kind: Literal["run-resumed"] = "run-resumed"
+    run: str
+    command: str
+    station: str
+    operator: str | None = None
+    tools: dict[str, str] = {}
 
 
 class UnitStarted(_Event):
@@ -84,6 +112,9 @@ class UnitStarted(_Event):
     attempt: int  # counts from 1 over the attempts of this unit; a retry never overwrites
     flasher: str = "native"
     task: Task = "convert"
+    role: Role = "unit"
+    operator: str | None = None
+    suite: str | None = None  # of a task `suite`: the user's own folder or file
 
 
 class PhaseStarted(_Event):
@@ -92,6 +123,7 @@ class PhaseStarted(_Event):
     slot: str
     attempt: int
     phase: str
+    limit_s: float | None = None  # longer than this and the station ends the attempt; None: no limit
 
 
 class PhaseEnded(_Event):
@@ -226,6 +258,88 @@ class Noted(_Event):
     details: dict[str, Any] = {}
 
 
+class UnitRefused(_Event):
+    """A unit that was asked for and is not worked on. `rule`: `pattern`, `check-digit`, `duplicate`,
+    `already-passed`, `not-in-batch`, `in-work`."""
+
+    kind: Literal["unit-refused"] = "unit-refused"
+    unit: str
+    slot: str | None = None
+    rule: str
+    sentence: str
+    who: str | None = None
+
+
+class Reworked(_Event):
+    """Something was done to the board by hand; what is tested after it is a retest of a reworked unit."""
+
+    kind: Literal["reworked"] = "reworked"
+    unit: str
+    what: str
+    who: str
+
+
+class Prompted(_Event):
+    """A person is asked. `headless` is the answer that is taken where nobody can be: None where there is none."""
+
+    kind: Literal["prompted"] = "prompted"
+    prompt: str  # unique in its run
+    what: Literal["load", "scan", "approve", "continue"]
+    slot: str | None = None
+    unit: str | None = None
+    text: str
+    choices: list[str] = []
+    picture: str | None = None  # a file of the product's profile
+    headless: str | None = None
+
+
+class Answered(_Event):
+    kind: Literal["answered"] = "answered"
+    prompt: str
+    answer: str
+    by: Literal["terminal", "panel", "command", "headless", "stopped"]
+    who: str | None = None
+
+
+class SlotOut(_Event):
+    """A slot is not used any more, until it is released or for the rest of the run."""
+
+    kind: Literal["slot-out"] = "slot-out"
+    slot: str
+    why: str
+
+
+class SlotBack(_Event):
+    kind: Literal["slot-back"] = "slot-back"
+    slot: str
+    who: str | None = None
+
+
+class LineStopped(_Event):
+    """No further unit is begun until a person lets the line go on. `rule`: `streak`, `golden`, `first-article`."""
+
+    kind: Literal["line-stopped"] = "line-stopped"
+    rule: str
+    why: str
+
+
+class LineReleased(_Event):
+    kind: Literal["line-released"] = "line-released"
+    who: str | None = None
+
+
+class Labelled(_Event):
+    """A label was made for a unit that passed; `printed` False: its command failed, as `said`."""
+
+    kind: Literal["labelled"] = "labelled"
+    unit: str
+    slot: str
+    attempt: int
+    path: str  # relative to the run's folder
+    printed: bool
+    said: str = ""
+
+
 class RunEnded(_Event):
     kind: Literal["run-ended"] = "run-ended"
     run: str
@@ -235,6 +349,7 @@ class RunEnded(_Event):
 
 Event = Annotated[
     RunStarted
+    | RunResumed
     | UnitStarted
     | PhaseStarted
     | PhaseEnded
@@ -246,6 +361,15 @@ Event = Annotated[
     | ArtifactKept
     | UnitEnded
     | Noted
+    | UnitRefused
+    | Reworked
+    | Prompted
+    | Answered
+    | SlotOut
+    | SlotBack
+    | LineStopped
+    | LineReleased
+    | Labelled
     | RunEnded,
     Field(discriminator="kind"),
 ]
