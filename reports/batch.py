@@ -21,14 +21,16 @@ from reports.text import moment, shown
 from reports.words import warnings
 from rig.errors import UsageProblem
 from rig.files import write_durably
+from rig.records import chain
 
 TEMPLATES = Path(__file__).parent / "templates"
 UNIT_COLUMNS = [
-    "run", "board", "unit", "slot", "attempt", "task", "flasher", "outcome", "counted", "code", "sentence", "image",
-    "image_sha256", "overrides", "started",
+    "run", "board", "unit", "slot", "attempt", "task", "operator", "flasher", "outcome", "counted", "code",
+    "sentence", "image", "image_sha256", "overrides", "started",
     "ended", "cycle_s", "duration_s", "mac", "identity", "firmware", "backup_sha256", "backup_bytes",
     "backup_verified_by", "write_verified", "supply_off_confirmed", "reworked",
 ]  # fmt: skip
+GOLDEN_COLUMNS = ["run", "unit", "slot", "attempt", "task", "started", "outcome", "code", "sentence"]
 _PRIVATE_ENDS = ("order", "position", "start_ns", "end_ns")  # columns that mean something inside this program only
 
 
@@ -87,7 +89,9 @@ def summary(records: Records) -> dict[str, Any]:
         "runs": [
             {"run": run.run, "product": run.product, "batch": run.batch, "station": run.station, "bench": run.bench,
              "simulated": run.simulated, "speed": run.speed, "started": run.started, "ended": run.ended,
-             "exit_code": run.exit_code, "image_sha256": run.image_sha256, "limits_version": run.limits_version}
+             "exit_code": run.exit_code, "resumed": run.resumed, "operator": run.operator,
+             "chain_head": None if run.head == chain.START else run.head,
+             "image_sha256": run.image_sha256, "limits_version": run.limits_version}
             for run in each_row(records.runs)
         ],
         "counts": counts,
@@ -100,6 +104,7 @@ def summary(records: Records) -> dict[str, Any]:
         "steps_s": metrics.step_times(records).to_dict("records"),
         "step_yields": {phase: _rate(rate) for phase, rate in metrics.step_yields(records).items()},
         "measured": metrics.measured(records).to_dict("records"),
+        "golden": records.golden[GOLDEN_COLUMNS].to_dict("records"),
         "warnings": warnings(records),
     }  # fmt: skip
     plain = _plain(told)

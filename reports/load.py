@@ -2,12 +2,12 @@
 
 Nothing is judged here: outcomes and durations are the ones written down. Only an attempt whose end is missing is
 given one, by the rule the station itself has: half written is `unverified`, anything else `blocked` with the
-code `crashed`; while its run still goes on it is neither and counts nowhere.
+code `crashed`; while its run still goes on it is neither and counts nowhere. Golden units are in a table of their own
+and in no other: they tell of the bench.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,19 +16,29 @@ from typing import Any
 
 import pandas as pd
 
+from reports.boards import carry_rework_over, name_boards, number_trials
 from rig.errors import UsageProblem
+from rig.records import chain
 from rig.records.events import (
     ArtifactKept,
     BackupKept,
     Event,
+    Labelled,
+    LineReleased,
+    LineStopped,
     Measured,
     Noted,
     Outcome,
     PhaseEnded,
     Planned,
+    Reworked,
     RunEnded,
+    RunResumed,
     RunStarted,
+    SlotBack,
+    SlotOut,
     UnitEnded,
+    UnitRefused,
     UnitStarted,
     WriteBegun,
     WriteEnded,
@@ -42,10 +52,11 @@ FIRMWARE_NAMES = ("firmware", "firmware_version")  # measurements the unit table
 RUN_COLUMNS = [
     "run", "folder", "started", "ended", "exit_code", "duration_s", "live", "command", "station", "bench",
     "simulated", "speed", "product", "batch", "operator", "image", "image_sha256", "limits_version", "tasks", "tools",
+    "instruments", "resumed", "head",
 ]  # fmt: skip
 ATTEMPT_COLUMNS = [
-    "run", "board", "unit", "slot", "attempt", "order", "trial", "stages", "task", "flasher", "outcome", "counted",
-    "good", "code", "sentence", "image", "image_sha256", "overrides", "started",
+    "run", "board", "unit", "slot", "attempt", "order", "trial", "stages", "task", "role", "operator",
+    "flasher", "outcome", "counted", "good", "code", "sentence", "image", "image_sha256", "overrides", "started",
     "ended", "boot_id", "start_ns", "end_ns", "cycle_s", "duration_s", "mac", "identity",
     "firmware", "backup_sha256", "backup_bytes", "backup_verified_by", "write_verified", "supply_off_confirmed",
     "reworked", "folder",
@@ -72,6 +83,7 @@ class Records:
     measurements: pd.DataFrame
     artifacts: pd.DataFrame
     notes: pd.DataFrame
+    golden: pd.DataFrame  # attempts at golden units, columns as in `attempts`
     remarks: list[str] = field(default_factory=list)
 
 
@@ -124,6 +136,7 @@ class _Rows:
     measurements: list[dict[str, Any]] = field(default_factory=list)
     artifacts: list[dict[str, Any]] = field(default_factory=list)
     notes: list[dict[str, Any]] = field(default_factory=list)
+    reworked: list[tuple[str, str, datetime]] = field(default_factory=list)  # run, unit, when; not yet tested again
 
 
 class _Reader:
@@ -134,11 +147,11 @@ class _Reader:
         self._folder = folder
         self._run: dict[str, Any] = dict.fromkeys(RUN_COLUMNS) | {
             "run": run, "folder": str(folder.path), "live": live, "simulated": False, "speed": 1.0, "tools": {},
-            "tasks": ["convert"],
+            "tasks": ["convert"], "resumed": 0, "head": chain.head(folder.journal),
         }  # fmt: skip
         self._attempts: dict[tuple[str, int], dict[str, Any]] = {}
         self._half_written: set[tuple[str, int]] = set()
-        self._reworked: set[str] = set()
+        self._reworked: dict[str, datetime] = {}
         self._positions: dict[str, int] = {}
         self._opened: dict[tuple[str, int, str], int] = {}
         self._firmware: dict[tuple[str, int], dict[str, str]] = {}
@@ -149,6 +162,8 @@ class _Reader:
             UnitEnded: self._unit_ended, PhaseEnded: self._phase_ended, Measured: self._measured,
             BackupKept: self._backup_kept, Planned: self._planned, WriteBegun: self._write_begun,
             WriteEnded: self._write_ended, ArtifactKept: self._artifact_kept, Noted: self._noted,
+            RunResumed: self._run_resumed, Reworked: self._rework, UnitRefused: self._told, SlotOut: self._told,
+            SlotBack: self._told, LineStopped: self._told, LineReleased: self._told, Labelled: self._labelled,
         }  # fmt: skip
         for event in events:
             self._run["started"] = self._run["started"] or event.utc
@@ -158,6 +173,7 @@ class _Reader:
                 take(event)
         for key, row in self._attempts.items():
             self._close(key, row)
+        self._rows.reworked += [(self._run["run"], unit, when) for unit, when in self._reworked.items()]
         self._rows.runs.append(self._run)
         self._rows.attempts += self._attempts.values()
 
@@ -168,9 +184,10 @@ class _Reader:
                 "run": self._run["run"], "unit": event.unit, "slot": event.slot, "attempt": event.attempt,
                 "started": event.utc, "start_ns": event.mono_ns, "boot_id": event.boot_id,
                 "reworked": event.unit in self._reworked, "task": "convert", "stages": len(self._run["tasks"]),
+                "role": "unit", "operator": self._run["operator"],
                 "folder": str(self._folder.unit_dir(event.unit, event.attempt)),
             }  # fmt: skip
-            self._reworked.discard(event.unit)
+            self._reworked.pop(event.unit, None)
         return self._attempts[key]
 
     def _key(self, event: Any) -> dict[str, Any]:
@@ -187,10 +204,18 @@ class _Reader:
         self._run |= told | {"started": event.utc}
 
     def _run_ended(self, event: RunEnded) -> None:
-        self._run |= {"ended": event.utc, "exit_code": event.exit_code, "duration_s": event.duration_s}
+        worked = (self._run["duration_s"] or 0.0) + event.duration_s
+        self._run |= {"ended": event.utc, "exit_code": event.exit_code, "duration_s": worked}
+
+    def _run_resumed(self, event: RunResumed) -> None:
+        self._run |= {"ended": None, "exit_code": None, "resumed": self._run["resumed"] + 1}
+        by = f" by {event.operator}" if event.operator else ""
+        self._note(event, "info", f"The run was taken up again{by}.")
 
     def _unit_started(self, event: UnitStarted) -> None:
-        self._attempt(event).update(flasher=event.flasher, task=event.task)
+        row = self._attempt(event)
+        operator = event.operator or row["operator"]
+        row.update(flasher=event.flasher, task=event.task, role=event.role, operator=operator)
 
     def _unit_ended(self, event: UnitEnded) -> None:
         row = self._attempt(event)
@@ -243,11 +268,35 @@ class _Reader:
         self._rows.artifacts.append(self._key(event) | kept)
 
     def _noted(self, event: Noted) -> None:
-        if event.unit is not None and event.details.get("rework"):
-            self._reworked.add(event.unit)
+        self._note(event, event.level, event.text, event.details)
+
+    def _rework(self, event: Reworked) -> None:
+        self._reworked[event.unit] = event.utc
+        self._note(event, "info", f"Reworked by {event.who}: {event.what}")
+
+    def _told(self, event: UnitRefused | SlotOut | SlotBack | LineStopped | LineReleased) -> None:
+        who = getattr(event, "who", None)
+        by = f" by {who}" if who else ""
+        match event:
+            case UnitRefused():
+                self._note(event, "warning", f"Refused ({event.rule}): {event.sentence}")
+            case SlotOut():
+                self._note(event, "warning", f"Slot {event.slot} is out of use: {event.why}")
+            case SlotBack():
+                self._note(event, "info", f"Slot {event.slot} is back in use{by}.")
+            case LineStopped():
+                self._note(event, "warning", f"The line stopped ({event.rule}): {event.why}")
+            case LineReleased():
+                self._note(event, "info", f"The line was let go on{by}.")
+
+    def _labelled(self, event: Labelled) -> None:
+        if not event.printed:
+            self._note(event, "warning", f"The label was not printed: {event.said}")
+
+    def _note(self, event: Any, level: str, text: str, details: dict[str, Any] | None = None) -> None:
         self._rows.notes.append({
-            "run": self._run["run"], "utc": event.utc, "unit": event.unit, "slot": event.slot,
-            "level": event.level, "text": event.text, "details": event.details,
+            "run": self._run["run"], "utc": event.utc, "unit": getattr(event, "unit", None),
+            "slot": getattr(event, "slot", None), "level": level, "text": text, "details": details or {},
         })  # fmt: skip
 
     def _close(self, key: tuple[str, int], row: dict[str, Any]) -> None:
@@ -273,15 +322,20 @@ def _tables(rows: _Rows, remarks: list[str]) -> Records:
     runs = sorted(rows.runs, key=lambda row: _moment(row["started"]))
     place = {row["run"]: position for position, row in enumerate(runs)}
     rows.attempts.sort(key=lambda row: place[row["run"]])  # stable: within a run the journal's order, not the clock's
-    _name_boards(rows.attempts, {row["run"]: row for row in runs})
-    _number_trials(rows.attempts)
+    name_boards(rows.attempts, {row["run"]: row for row in runs})
+    carry_rework_over(rows.attempts, rows.reworked)
+    number_trials(rows.attempts)
     index = {}
     for order, row in enumerate(rows.attempts):
         row["order"] = order
         index[row["run"], row["unit"], row["attempt"]] = row
     for row in [*rows.phases, *rows.measurements]:
         owner = index[row["run"], row["unit"], row["attempt"]]
-        row |= {"board": owner["board"], "order": owner["order"]}
+        row |= {"board": owner["board"], "order": owner["order"], "role": owner["role"]}
+    golden = [row for row in rows.attempts if row["role"] == "golden"]
+    rows.attempts, rows.phases, rows.measurements = (
+        [row for row in table if row["role"] != "golden"] for table in (rows.attempts, rows.phases, rows.measurements)
+    )
     return Records(
         runs=_frame(runs, RUN_COLUMNS),
         attempts=_frame(rows.attempts, ATTEMPT_COLUMNS),
@@ -289,47 +343,9 @@ def _tables(rows: _Rows, remarks: list[str]) -> Records:
         measurements=_frame(sorted(rows.measurements, key=lambda row: row["order"]), MEASUREMENT_COLUMNS),
         artifacts=_frame(rows.artifacts, ARTIFACT_COLUMNS),
         notes=_frame(rows.notes, NOTE_COLUMNS),
+        golden=_frame(golden, ATTEMPT_COLUMNS),
         remarks=remarks,
     )
-
-
-def _name_boards(attempts: list[dict[str, Any]], runs: dict[str, dict[str, Any]]) -> None:
-    """What counts as one board: its unit within a run, and across real benches' runs its identity.
-
-    A failed board brought back tomorrow is a retest, not a second board. Nobody is named by an identity that is
-    all zeros or ones, that two units of one run share (a maker's default), or that changed within a unit;
-    simulated boards are made anew in every run.
-    """
-    identities: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for row in attempts:
-        if row["identity"]:
-            identities[row["run"], row["unit"]].add(row["identity"])
-    shared = Counter((run, identity) for (run, _), known in identities.items() for identity in known)
-    ambiguous = {identity for (_, identity), count in shared.items() if count > 1}
-    for row in attempts:
-        known = identities[row["run"], row["unit"]]
-        identity = next(iter(known)) if len(known) == 1 else ""
-        digits = set(identity.lower()) - set(":-")
-        names_nobody = digits <= {"0"} or digits <= {"f"} or identity in ambiguous
-        if runs[row["run"]]["simulated"] or names_nobody:
-            row["board"] = f"{row['run']}/{row['unit']}"
-        else:
-            row["board"] = identity
-
-
-def _number_trials(attempts: list[dict[str, Any]]) -> None:
-    """A trial is one way through all that a run does to a unit: recovered, then converted, is one and not two. A task
-    that comes again is a retry, and begins the next."""
-    done: dict[tuple[str, str], set[str]] = {}
-    trial: dict[tuple[str, str], int] = {}
-    count = 0
-    for row in attempts:
-        key = (row["run"], row["unit"])
-        if key not in done or row["task"] in done[key]:
-            done[key], trial[key] = set(), count
-            count += 1
-        done[key].add(row["task"])
-        row["trial"] = trial[key]
 
 
 def _moment(utc: datetime | None) -> float:
@@ -338,7 +354,7 @@ def _moment(utc: datetime | None) -> float:
 
 _FLOATS = {"duration_s", "cycle_s", "speed", "minimum", "maximum", "marginal_minimum", "marginal_maximum"}
 _BOOLS = {"counted", "good", "live", "simulated", "reworked"}
-_INTS = {"attempt", "order", "position", "stages", "trial"}
+_INTS = {"attempt", "order", "position", "resumed", "stages", "trial"}
 
 
 def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:

@@ -11,23 +11,16 @@ import itertools
 import re
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.trace import Floats, PowerTrace, Span, read_power, thin
-from rig.records.events import Outcome
-
-MOST_POINTS = 1600
-INK, MUTED, GRID, VOLTS, AMPS, BAND, BAD, RANGE = (f"#0101{n:02x}" for n in range(10, 18))
+INK, MUTED, GRID, VOLTS, AMPS, RANGE = (f"#0101{n:02x}" for n in range(10, 16))
 _PAINT = {
     INK: "var(--ink, #1c2024)", MUTED: "var(--muted, #5d666f)", GRID: "var(--rule, #d9dde1)",
-    VOLTS: "var(--volts, #1f5fa8)", AMPS: "var(--amps, #b3530b)", BAND: "var(--band, #eef1f4)",
-    BAD: "var(--fail-soft, #f8dcd8)", RANGE: "var(--idle, #b4bbc3)",
+    VOLTS: "var(--volts, #1f5fa8)", AMPS: "var(--amps, #b3530b)",
+    RANGE: "var(--idle, #b4bbc3)",
 }  # fmt: skip
 _STYLE: Any = {
     "svg.fonttype": "none", "svg.hashsalt": "rig", "font.size": 9, "text.color": INK, "axes.labelcolor": MUTED,
@@ -36,51 +29,6 @@ _STYLE: Any = {
     "grid.linewidth": 0.6, "axes.linewidth": 0.8, "lines.linewidth": 1.2, "path.simplify": False,
 }  # fmt: skip
 _serial = itertools.count(1)
-
-
-def power_svg(csv: Path, spans: Sequence[Span] = (), marks: Sequence[tuple[str, int]] = ()) -> str:
-    """Volts and amps over seconds, the steps shaded, `marks` (a label, monotonic ns) as lines.
-
-    Time 0 is the first sample. Lines break where samples are missing. Raises UsageProblem when the trace cannot
-    be read or holds no sample.
-    """
-    return draw_power(read_power(csv), spans, marks)
-
-
-def draw_power(trace: PowerTrace, spans: Sequence[Span] = (), marks: Sequence[tuple[str, int]] = ()) -> str:
-    """The same, of a trace that is read already; without samples, a sentence instead of a plot."""
-    if not len(trace):
-        return '<p class="none">No volts or amps were sampled.</p>'
-    zero = int(trace.mono_ns[0])
-    seconds = (trace.mono_ns - zero) / 1e9
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(9.4, 3.9), layout="constrained")
-        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[1, 1])
-        for axes, values, name, colour in (
-            (upper, trace.volts, "volts (V)", VOLTS),
-            (lower, trace.amps, "amps (A)", AMPS),
-        ):
-            _shade(axes, zero, spans)
-            for label, when in marks:
-                axes.axvline(
-                    (when - zero) / 1e9, color=MUTED, linewidth=0.8, linestyle=(0, (3, 2)), label=f"_{label}"
-                )
-            _line(axes, seconds, values, colour)
-            axes.set_ylabel(name)
-            axes.grid(axis="y")
-            axes.margins(x=0.01)
-            axes.set_ylim(bottom=min(0.0, float(np.nanmin(values, initial=0.0))))
-        limited = np.array([mode.lower() == "cc" for mode in trace.modes])
-        if limited.any():
-            lower.plot(seconds[limited], trace.amps[limited], ".", color=INK, markersize=3)
-            lower.annotate("dots: supply in current limit", (1, 1), xycoords="axes fraction", ha="right", va="bottom",
-                           fontsize=8, color=MUTED)  # fmt: skip
-        lower.set_xlabel("seconds since the first sample")
-        left, right = lower.get_xlim()
-        labels = [(span.name, (span.start_ns - zero) / 1e9) for span in spans]
-        labels += [(label, (when - zero) / 1e9) for label, when in marks]
-        _label(upper, [(name, at) for name, at in labels if at <= right], left, right)
-        return _svg(figure, "Supply volts and amps over time, steps shaded")
 
 
 def steps_svg(steps: Sequence[tuple[str, int, float, float, float, float]]) -> str:
@@ -124,40 +72,6 @@ def bar_svg(parts: Sequence[tuple[str, int]]) -> str:
         f'<svg class="bar" viewBox="0 0 997 16" preserveAspectRatio="none" role="img" aria-label="{escape(told)}">'
         f"{''.join(pieces)}</svg>"
     )
-
-
-def _line(axes: Axes, seconds: Floats, values: Floats, colour: str) -> None:
-    """A line that breaks at missing samples: across a gap nobody knows what the rail did."""
-    at = thin(values, MOST_POINTS)
-    usual = float(np.median(np.diff(seconds))) if len(seconds) > 2 else 0.0
-    gaps = np.flatnonzero(np.diff(seconds) > max(8 * usual, 1e-9)) if usual else np.array([], dtype=np.int64)
-    at = np.union1d(at, np.concatenate([gaps, gaps + 1]))
-    times, levels = seconds[at], values[at]
-    breaks = np.searchsorted(at, gaps + 1)
-    axes.plot(np.insert(times, breaks, np.nan), np.insert(levels, breaks, np.nan), color=colour,
-              marker="." if len(values) < 3 else "")  # fmt: skip
-
-
-def _shade(axes: Axes, zero: int, spans: Sequence[Span]) -> None:
-    for number, span in enumerate(spans):
-        bad = span.outcome is not None and not span.outcome.good and span.outcome is not Outcome.ABORTED
-        if bad or number % 2 == 0:
-            start, end = (span.start_ns - zero) / 1e9, (span.end_ns - zero) / 1e9
-            axes.axvspan(start, end, color=BAD if bad else BAND, linewidth=0, zorder=0)
-
-
-def _label(axes: Axes, labels: Sequence[tuple[str, float]], left: float, right: float) -> None:
-    """Names above the plot, in as many rows as they need (four at most; a name that fits in none is left out)."""
-    free = [left] * 4
-    for name, at in sorted(labels, key=lambda label: label[1]):
-        at = max(at, left)
-        width = (right - left) * (0.0092 * len(name) + 0.012)  # of a 9.4 inch plot, at 8 points
-        row = next((row for row, until in enumerate(free) if until <= at), None)
-        if row is None or at + width > right + 0.1 * (right - left):
-            continue
-        free[row] = at + width
-        axes.annotate(name, (at, 1), xycoords=("data", "axes fraction"), xytext=(1, 3 + 10 * row), fontsize=8,
-                      textcoords="offset points", color=MUTED, parse_math=False)  # fmt: skip
 
 
 def _svg(figure: Figure, told: str) -> str:

@@ -16,6 +16,7 @@ from reports.metrics import NONE_COUNTED, Rate, percent
 from reports.text import limits, moment, number, seconds, shown, size, value
 from reports.words import distinct, simulated, title, tone, verdict, warnings
 from rig.codes import CODES
+from rig.records import chain
 
 _BAR = ("pass", "retest", "fail", "unverified", "idle", "running")
 
@@ -32,13 +33,14 @@ def page(records: Records, out_dir: Path) -> dict[str, Any]:
         "simulated": simulated(records),
         "warnings": warnings(records),
         "tiles": _tiles(records, found),
-        "facts": _facts(records.runs),
+        "facts": _facts(records),
         "yield_rows": _yield_rows(records, found),
         "runs": _runs(records) if len(records.runs) > 1 else [],
         "failures": _failures(records),
         "blocks": _blocks(records),
         "units": _units(records, out_dir),
         "steps": _steps(records),
+        "golden": _golden(records, out_dir),
         "measured": _measured(records),
         "notes": _notes(records.notes),
         "found": found,
@@ -71,8 +73,9 @@ def _rate_tile(name: str, rate: Rate) -> dict[str, str]:
     return {"name": name, "value": percent(rate.value), "more": more}
 
 
-def _facts(runs: pd.DataFrame) -> list[tuple[str, str]]:
-    names = [("station", "Station"), ("bench", "Bench"), ("operator", "Operator"), ("command", "Command"),
+def _facts(records: Records) -> list[tuple[str, str]]:
+    runs = records.runs
+    names = [("station", "Station"), ("bench", "Bench"), ("command", "Command"),
              ("image", "Image"), ("image_sha256", "Image sha256"), ("limits_version", "Limits version")]  # fmt: skip
     started = [each for each in runs["started"] if each is not None]
     ended = [each for each in runs["ended"] if each is not None]
@@ -80,8 +83,18 @@ def _facts(runs: pd.DataFrame) -> list[tuple[str, str]]:
     facts.append(("Started", moment(min(started, default=None))))
     facts.append(("Ended", moment(max(ended)) if len(ended) == len(runs) else "no end on record"))
     facts += [(label, ", ".join(distinct(runs[name]))) for name, label in names]
+    operators = [*distinct(runs["operator"]), *distinct(records.attempts["operator"])]
+    facts.insert(5, ("Operator", ", ".join(dict.fromkeys(operators))))
+    told = {f"{each.name}: {each.identity or 'unknown'}, calibrated until {each.cal_due or 'unknown'}"
+            for instruments in runs["instruments"] for each in instruments or []}  # fmt: skip
+    facts.append(("Instruments", shown("; ".join(sorted(told)))))
     tools = sorted({f"{tool} {version}" for each in runs["tools"] for tool, version in (each or {}).items()})
     facts.append(("Tools", shown(", ".join(tools))))
+    facts += [
+        ("Chain head" if len(runs) == 1 else f"Chain head of {shown(run.run)}", run.head)
+        for run in each_row(runs)
+        if run.head != chain.START
+    ]
     return [(label, told) for label, told in facts if told]
 
 
@@ -125,7 +138,8 @@ def _runs(records: Records) -> list[dict[str, str]]:
 def of_run(records: Records, run: str) -> Records:
     """The part of the records that one run wrote."""
     tables = {
-        name: getattr(records, name) for name in ("runs", "attempts", "phases", "measurements", "artifacts", "notes")
+        name: getattr(records, name) for name in ("runs", "attempts", "phases", "measurements", "artifacts", "notes",
+                                           "golden")
     }
     return Records(**{name: table[table["run"] == run] for name, table in tables.items()})
 
@@ -179,6 +193,14 @@ def _backup_told(row: Any) -> str:
     return f"{size(int(row.backup_bytes))}, checked by {shown(row.backup_verified_by)}" if row.backup_sha256 else ""
 
 
+def _golden(records: Records, out_dir: Path) -> list[dict[str, Any]]:
+    return [
+        {"unit": shown(row.unit), "slot": shown(row.slot), "started": moment(row.started), "outcome": row.outcome,
+         "code": shown(row.code or ""), "sentence": shown(row.sentence or ""), "page": _link(row.folder, out_dir)}
+        for row in each_row(records.golden)
+    ]  # fmt: skip
+
+
 def _details(row: Any, measurements: pd.DataFrame) -> Iterable[tuple[str, str]]:
     if row.task != "convert" or row.stages > 1:
         yield "task", shown(row.task)
@@ -196,6 +218,8 @@ def _details(row: Any, measurements: pd.DataFrame) -> Iterable[tuple[str, str]]:
         yield "written", "and verified" if row.write_verified else "NOT VERIFIED"
     if row.flasher and row.flasher != "native":
         yield "flasher", shown(row.flasher)
+    if row.operator:
+        yield "operator", shown(row.operator)
     if row.reworked:
         yield "rework", "before this attempt"
     for each in each_row(measurements[measurements["outcome"] != "pass"]):

@@ -77,8 +77,10 @@ def warnings(records: Records) -> list[str]:
         told.append("These runs did different things to their boards: rates and times mix them.")
     if records.runs["simulated"].nunique() > 1 or records.runs["speed"].nunique() > 1:
         told.append("These runs differ in how real or how fast their bench is: their times do not compare.")
-    not_off = records.attempts[[off is False for off in records.attempts["supply_off_confirmed"]]]
-    for row in each_row(not_off):
+    for row in each_row(records.golden[~records.golden["good"] & (records.golden["outcome"] != "running")]):
+        told.append(f"Golden unit {shown(row.unit)} was {row.outcome} on slot {shown(row.slot)}: doubt that slot.")
+    everything = pd.concat([records.attempts, records.golden])
+    for row in each_row(everything[[off is False for off in everything["supply_off_confirmed"]]]):
         told.append(f"Unit {shown(row.unit)}: the supply was not confirmed off on slot {shown(row.slot)}. Check it.")
     return told
 

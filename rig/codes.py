@@ -23,6 +23,9 @@ class Code:
 _TABLE = [
     Code("no-current", "bench", "The output is on but the slot draws no current: no board in it, or no contact.",
          "Seat the board, check the 3V3 and GND needles, then run the unit again."),
+    Code("contact", "bench", "Bytes came on a line that is silent while a board waits in its ROM.",
+         "Read in the sentence which line. Seat the board, check the ground and that line's needle, and that the "
+         "port is wired to this slot and to no other."),
     Code("short", "board", "The board draws more than its ROM ever does, or pulls the output into current limit.",
          "Take the board out and look for solder bridges or a dead chip; measure 3V3 to GND."),
     Code("weak-supply", "bench", "The 3.3 V rail sagged while the board worked: the source cannot feed it.",
@@ -81,10 +84,15 @@ _TABLE = [
          "Look for a load on a relay or LED pin, or a damaged board."),
     Code("flasher-failed", "board", "The flashing tool ended without having done its work.",
          "Read the tool's output in the unit's folder; try the native flasher."),
+    Code("suite-failed", "board", "A test of a suite of your own found something else than it should be.",
+         "Read the assertion in the sentence, and the rest on the unit's page."),
     Code("guard-stopped", "bench", "A flasher asked for something the rig never lets through, or too early.",
          "Read which command in the unit's wire trace; do not use this tool for this operation."),
     Code("calibration-due", "bench", "The supply's calibration date in bench.toml has passed.",
          "Have it calibrated and correct cal_due, or go on with --waive-calibration REASON; the waiver is recorded."),
+    Code("step-timeout", "bench", "A step took far longer than it ever should, so the unit's process was ended.",
+         "Read in the sentence which step, and the end of pytest.log in the unit's folder; if it repeats in one "
+         "slot, look at its ports and its supply."),
     Code("crashed", "bench", "The unit's own process died.",
          "Read the end of its log; the unit is blocked, and unverified if it was being written."),
     Code("half-written", "board", "The rig died while this board was being written.",

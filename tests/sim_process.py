@@ -39,7 +39,7 @@ class SimProcess:
             cwd=ROOT,
         )
         try:
-            wait_until(lambda: self.bench_file.exists() or self.process.poll() is not None, 30, "the simulated bench")
+            wait_until(lambda: self.bench_file.exists() or self.process.poll() is not None, 90, "the simulated bench")
             assert self.process.poll() is None, self.log()
         except BaseException:
             self.stop()

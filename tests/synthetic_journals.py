@@ -72,11 +72,13 @@ class SyntheticRun:
     def note(self, text: str, unit: str | None = None, level: str = "info", **details: Any) -> None:
         self.write(Noted, text=text, unit=unit, level=level, details=details)
 
-    def begin(self, unit: str, slot: str = "A", flasher: str = "native", task: str = "convert") -> dict[str, Any]:
+    def begin(
+        self, unit: str, slot: str = "A", flasher: str = "native", task: str = "convert", **told: Any
+    ) -> dict[str, Any]:
         """An attempt that is begun; the rest is up to the test."""
         self._attempts[unit] = self._attempts.get(unit, 0) + 1
         who = {"unit": unit, "slot": slot, "attempt": self._attempts[unit]}
-        self.write(UnitStarted, **who, flasher=flasher, task=task)
+        self.write(UnitStarted, **who, flasher=flasher, task=task, **told)
         return who
 
     def attempt(
@@ -84,9 +86,10 @@ class SyntheticRun:
         identity: str | None = None, mac: str | None = None, firmware: str | None = None,
         current: float | None = 0.07, sentence: str | None = None, slot: str = "A", off: bool | None = True,
         written: bool = False, shares: tuple[tuple[str, float], ...] = STEPS, task: str = "convert",
+        role: str = "unit",
     ) -> dict[str, Any]:  # fmt: skip
         """A whole attempt; `stop_at` is the step that did not go well, later ones are skipped."""
-        who = self.begin(unit, slot, task=task)
+        who = self.begin(unit, slot, task=task, role=role)
         begun, over = self.now, False
         for phase, share in shares:
             if over:

@@ -21,9 +21,9 @@ from rig.flashers.base import ChipIdentity
 from rig.image import flashmap
 from rig.image.contents.calibration import MADE_UP_MAC, read_calibration, with_mac
 from rig.image.planning.guard import Board, Plan, plan_write
+from rig.line.attempt import Attempt
 from rig.line.identity import carry_over, identity_of, mac_after
 from rig.line.job import Job, Stage
-from rig.line.station import Station
 from rig.line.target import Order, open_target, twin, wrong_board
 from rig.records.backups import Backup, BackupStore
 from rig.records.kept import KeptBackup, find_kept
@@ -341,9 +341,16 @@ def test_all_units_of_a_run_get_the_image_that_it_began_with(tmp_path: Path) -> 
     product = load_product("ds-121")
     digest = open_target(Order("convert", image), product).sha256
     job = Job(("1",), (Stage("convert", image, digest),))
-    nothing: Any = SimpleNamespace()
-    station = Station(nothing, [], job, RunFolder(tmp_path), loader=SimpleNamespace(stopped=None))  # type: ignore[arg-type]
-    assert f"--image-sha256={digest}" in station._what(job.stages[0], "1")
+    ground: Any = SimpleNamespace(
+        job=job,
+        bench=SimpleNamespace(path=tmp_path / "b.toml"),
+        folder=RunFolder(tmp_path),
+        address=tmp_path / "events",
+        locks={"A": 3},
+        operator=lambda: None,
+    )
+    slot: Any = SimpleNamespace(name="A")
+    assert f"--image-sha256={digest}" in Attempt(ground, slot, "1", 1, job.stages[0]).command(4)
     assert open_target(Order("convert", image, sha256=digest), product).sha256 == digest
     image.write_bytes(dump())
     with pytest.raises(UsageProblem, match="was changed since the run began"):

@@ -51,14 +51,17 @@ def case(name: str, outcome: Outcome, code: str | None = None, **more: Any) -> C
 RARELY = {"rate": 8e-7, "after": 10_000}
 FAIL, BLOCKED, PASS = Outcome.FAIL, Outcome.BLOCKED, Outcome.PASS
 
-BOARDS = {
-    "A": case("dead", FAIL, "no-link"),
+BOARDS = {  # where a board does not link, the link doctor says why
+    "A": case("dead", FAIL, "no-link", says="does not answer"),
     "B": case("short", FAIL, "short"),
     "C": case("open-pin", BLOCKED, "no-current", pin="3v3"),
-    "D": case("open-pin", FAIL, "no-link", pin="rx1"),
-    "E": case("rx1-driver", FAIL, "no-link", kind="touch"),
-    "F": case("rx1-driver", FAIL, "no-link", kind="tuyamcu", wins=0.3),
+    "D": case("open-pin", FAIL, "no-link", pin="rx1", says="its ROM heard no link check"),
+    "E": case("rx1-driver", FAIL, "no-link", kind="touch", says="its ROM heard no link check"),
+    "F": case("rx1-driver", FAIL, "no-link", kind="tuyamcu", wins=0.3, says="its ROM heard no link check"),
+    "G": case("flip", FAIL, "no-link", rate=1, says="are no answer"),
+    "H": case("open-pin", FAIL, "no-link", pin="tx1", says="the log port is silent"),
 }
+EXAMINED = {"A": "silent", "D": "booted", "E": "booted", "F": "booted", "G": "noise", "H": "silent"}
 
 LINES = {
     "A": Case((("late", {"ms": 3}), ("doubled", {"of": "all"})), PASS, written=True),
@@ -236,6 +239,26 @@ def check(batch: Batch, slot: str, wanted: Case) -> None:
 @pytest.mark.parametrize("slot", BOARDS)
 def test_a_board_that_cannot_be_linked(slot: str, boards: Batch) -> None:
     check(boards, slot, BOARDS[slot])
+
+
+@pytest.mark.parametrize("slot", EXAMINED)
+def test_what_the_link_doctor_measured_is_on_record(slot: str, boards: Batch) -> None:
+    noted = [event for event in boards.found if isinstance(event, events.Noted) and event.slot == slot]
+    (found,) = [event for event in noted if "finding" in event.details]
+    assert found.details["finding"] == EXAMINED[slot], found.text
+    assert found.details["measured"]["link_checks"] > 20
+    sentence = boards.ended(slot).sentence or ""
+    assert sentence.endswith(f"; try first: {found.details['next'][0]}")
+    assert sentence.partition("; try first")[0] in found.text
+    assert boards.last_phase(slot).phase == "identify"
+
+
+def test_factory_firmware_does_not_run_before_its_backup_while_a_link_is_examined(boards: Batch) -> None:
+    """The ROM of a board that is only not heard is held by link checks, in the examination too."""
+    log = boards.run.unit_dir(boards.ended("H").unit, 1) / "boot.log"
+    lines = log.read_text().splitlines()
+    assert lines
+    assert all(line.endswith("--- power-on ---") for line in lines), lines
 
 
 @pytest.mark.parametrize("slot", LINES)

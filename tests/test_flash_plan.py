@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from rig.cli.flash_log import NAME
 from rig.image import flashmap
+from rig.line.writes import NAME
 from rig.records.backups import BackupStore
 from rig.sim import firmware
 from tests.sim_process import SimProcess, rig, rig_inside
@@ -61,7 +61,8 @@ def test_the_plan_follows_what_the_board_holds_now(bench: SimProcess, tmp_path: 
     assert done.returncode == 0, done.stderr
     assert "The override damaged was not needed." in done.stderr
     lines = [json.loads(line) for line in (tmp_path / "runs" / NAME).read_text().splitlines()]
-    assert [line["image"] for line in lines] == ["dump.bin"]
+    assert [line.get("image") for line in lines] == ["dump.bin", None]
+    assert lines[1]["ended"] == lines[0]["id"]
     assert [CAL, 0x1000] in lines[0]["ranges"]
     assert (tmp_path / "runs" / NAME).stat().st_mode & 0o777 == 0o600
 

@@ -10,7 +10,6 @@ restored   both, each with its own first backup: A never booted, B was sound onc
 from __future__ import annotations
 
 import subprocess
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +21,8 @@ import pytest
 from reports.load import load
 from reports.metrics import step_times, trials, yields
 from rig.image.contents.calibration import read_calibration
+from rig.line.attempt import Attempt
 from rig.line.job import Job, Stage
-from rig.line.station import Station
 from rig.records import events
 from rig.records.backups import BackupStore
 from rig.records.events import Outcome
@@ -306,18 +305,16 @@ def test_a_backup_goes_onto_no_other_board(story: Story) -> None:
 
 
 def test_a_run_stopped_between_two_stages_has_the_second_on_record_as_never_begun(tmp_path: Path) -> None:
-    stopped = threading.Event()
-    loader: Any = SimpleNamespace(stopped=stopped, confirm_off=lambda slot: True)
-    slot: Any = SimpleNamespace(name="A")
-    bench: Any = SimpleNamespace()
     kept: list[Any] = []
-    server: Any = SimpleNamespace(emit=kept.append)
     job = Job(units=("1",), stages=(Stage("recover"), Stage("convert")))
-    station = Station(bench, [slot], job, RunFolder.create(tmp_path), loader=loader)
-    stopped.set()
-    station._attempt(slot, "1", 2, job.stages[1], server)
+    folder = RunFolder.create(tmp_path)
+    ground: Any = SimpleNamespace(
+        job=job, folder=folder, emit=kept.append, confirm_off=lambda slot: True, operator=lambda: None
+    )
+    slot: Any = SimpleNamespace(name="A")
+    Attempt(ground, slot, "1", 2, job.stages[1]).never_begun()
     begun, ended = kept
     assert (begun.kind, begun.attempt, begun.task) == ("unit-started", 2, "convert")
     assert (ended.outcome, ended.code, ended.supply_off_confirmed) == (Outcome.ABORTED, None, True)
     assert "before this convert began" in ended.sentence
-    assert not station.folder.unit_dir("1", 2).exists()
+    assert not folder.unit_dir("1", 2).exists()

@@ -14,7 +14,7 @@ from reports.load import load
 from reports.metrics import Rate, percent
 from reports.words import warnings
 from rig.errors import UsageProblem
-from rig.records.events import Outcome, UnitEnded, WriteBegun
+from rig.records.events import Outcome, Reworked, UnitEnded, WriteBegun
 
 
 def mixed(path: Path) -> None:
@@ -26,7 +26,7 @@ def mixed(path: Path) -> None:
         run.attempt("SN3", "blocked", seconds=5, code="no-current", stop_at="power-on")
         run.attempt("SN3", "pass", seconds=30)  # first counted attempt
         run.attempt("SN4", "fail", seconds=20, code="verify-failed", stop_at="write")
-        run.note("P24 resoldered", unit="SN4", rework=True)
+        run.write(Reworked, unit="SN4", what="P24 resoldered", who="Kim")
         run.attempt("SN4", "pass", seconds=40)  # on a retest after rework
         run.attempt("SN5", "aborted", seconds=5, stop_at="backup")  # never counted
         run.attempt("SN6", "unverified", seconds=15, code="half-written", stop_at="write")

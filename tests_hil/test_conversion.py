@@ -9,145 +9,56 @@ checks are running when the board gets its power, and the ROM keeps it until the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 
-from rig.bench.bench import Bench, Slot
+from rig.bench.bench import Slot
 from rig.bench.link import SlotLink
 from rig.bench.power import BoardPower
 from rig.bench.slot import OpenSlot
-from rig.errors import BenchBlocked, Coded, ImageRefused, UnitFailed
+from rig.errors import BenchBlocked, ImageRefused, UnitFailed
 from rig.flashers.base import Flasher, Progress
-from rig.flashers.fit import require_chip
 from rig.flashers.judge import judge_write
-from rig.flashers.matching import OWN, Matched, read_by_matching
 from rig.flashers.native import NativeFlasher
 from rig.image.contents.provision import Provision
-from rig.image.firmware import FirmwareProfile, load_profiles
-from rig.line.boot import boot_unseen, require_boot, require_listed, watch_boot, weak_supply
-from rig.line.identity import carry_over, identity_of, mac_after
+from rig.line import steps
+from rig.line.boot import Boot, weak_supply
+from rig.line.identity import carry_over, mac_after
+from rig.line.place import Place
 from rig.line.provisioning import config_for, require_provisioned
 from rig.line.record import UnitRecord
 from rig.line.target import Target, board_of, excused, twin, wrong_board
 from rig.records.backups import BackupStore
-from rig.records.blocks import BlockStore
-from rig.uart.bootlog import BootLog
 from rig.uart.guard import Guard
 
-ROM_SAMPLE_S = 0.4  # how long the current is averaged with the board waiting in its ROM
-STEADY_SAMPLE_S = 1.0
-LEAST_SAMPLE_S = 0.3  # on a fast simulated bench: the supply still answers at its own pace
 
-
-def sample_time(bench: Bench, seconds: float) -> float:
-    """How long to average for `seconds` of the board's time."""
-    return max(LEAST_SAMPLE_S, seconds / bench.speed)
-
-
-@pytest.fixture(scope="session")
-def profiles(bench: Bench, slot: Slot) -> Sequence[FirmwareProfile]:
-    """What this product's board may print once it is converted, the expected firmware first."""
-    found = {profile.name: profile for profile in load_profiles(*bench.profiles("firmwares"))}
-    return [found[name] for name in slot.product.firmware] + [
-        profile for name, profile in found.items() if name not in slot.product.firmware
-    ]
-
-
-@pytest.mark.step("image")
+@pytest.mark.step("image", limit=120)
 def test_the_image_fits_the_product(image: Target, provision: Provision | None, record: UnitRecord) -> None:
     """Refused before the board gets any power: the image, and what would go with it."""
     record.measure("image_size", len(image.data), "B")
 
 
-@pytest.mark.step("supply-off")
-def test_the_rail_is_discharged(link: SlotLink, boot_log: BootLog | None, record: UnitRecord) -> None:
-    link.prepare()
-    record.measure("off_volts", link.off_volts, "V", high="rail-stuck")
+@pytest.mark.step("supply-off", limit=120)
+def test_the_rail_is_discharged(place: Place) -> None:
+    steps.discharge(place)
 
 
-@pytest.mark.step("identify")
-def test_the_board_says_what_it_is(
-    bench: Bench,
-    link: SlotLink,
-    rom: NativeFlasher,
-    power: BoardPower,
-    slot: Slot,
-    image: Target,
-    record: UnitRecord,
-    progress: Progress,
-) -> None:
-    """Link checks first, then power; then current in the ROM, neither open nor short; then chip, flash, MAC."""
-    who = rom.identify(link, progress)
-    volts, amps = power.average(sample_time(bench, ROM_SAMPLE_S))
-    record.measure("rom_current", amps, "A", low="no-current", high="short")
-    record.measure("rail_volts", volts, "V", low="weak-supply", high="supply-refused")
-    record.measure("chip", who.chip or "")
-    record.measure("flash_id", who.flash_id.hex() if who.flash_id else "")
-    record.measure("mac", who.mac or "")
-    record.mac, record.identity, record.efuse = who.mac, identity_of(who), who.efuse
-    require_chip(who, slot.product)
+@pytest.mark.step("identify", limit=400)
+def test_the_board_says_what_it_is(place: Place, image: Target, record: UnitRecord) -> None:
+    """Link checks first, then power; contact, with the current in the ROM; then chip, flash, MAC."""
+    steps.identify(place)
     if sentence := wrong_board(image, record.identity):
         raise BenchBlocked("wrong-board", sentence)
 
 
-@pytest.mark.step("backup")
-def test_the_backup_is_safe(
-    link: SlotLink,
-    rom: NativeFlasher,
-    slot: Slot,
-    record: UnitRecord,
-    progress: Progress,
-    pytestconfig: pytest.Config,
-) -> None:
+@pytest.mark.step("backup", limit=1200)
+def test_the_backup_is_safe(place: Place, pytestconfig: pytest.Config) -> None:
     """All of the flash, agreeing with the chip's CRC block by block, durable on disk before anything is written. What
     earlier boards held too is not read again, unless --backup full; this board's own bytes always are."""
-    store = BackupStore(record.run.path.parent / "backups")
-    blocks = BlockStore(record.run.path.parent / "blocks")
     fast = pytestconfig.getoption("--backup") == "fast"
-    try:
-        read = read_by_matching(rom, link, slot.product.flash_size, blocks if fast else None, progress)
-    except Coded as problem:
-        reason = pytestconfig.getoption("--accept-no-backup")
-        if not reason or problem.code not in ("unreadable", "backup-mismatch"):
-            raise
-        record.note(f"backup: none ({problem}); accepted: {reason}", warning=True)
-        record.measure("backup", "none")
-        return
-    record.held = read.data
-    identity = record.identity or f"slot-{slot.name}-{record.run.id}-{record.unit}"
-    now = store.keep(identity, read.data)
-    first = store.first(identity) or now
-    if first.sha256 != now.sha256:
-        record.note("this board has an earlier backup, which stays its backup; what it held now is kept too")
-    record.measure("backup", "complete")
-    record.measure("backup_time", read.seconds, "s")
-    record.measure("backup_read", read.read_size, "B")
-    record.measure("backup_matched", read.matched_size, "B")
-    for retry in read.retries:
-        record.note(f"{rom.name}: {retry}", warning=True)
-    record.backup_kept(now if first.sha256 == now.sha256 else first)
-    if read.matched:
-        record.note(
-            f"backup: {read.read_size} bytes read, {read.matched_size} known by the chip's CRC: blank, or as on "
-            "earlier boards",
-            read=read.read,
-            matched=read.matched,
-        )
-    _remember(blocks, read, record)
+    steps.take_backup(place, fast=fast, accept_none=pytestconfig.getoption("--accept-no-backup"))
 
 
-def _remember(blocks: BlockStore, read: Matched, record: UnitRecord) -> None:
-    """For the next board. It only saves time: what goes wrong with it is noted."""
-    try:
-        blocks.add(read.data[:OWN])
-    except OSError as problem:
-        record.note(f"what this board held is not kept for the next one's backup: {problem}", warning=True)
-    for said in blocks.dropped:
-        record.note(said, warning=True)
-
-
-@pytest.mark.step("plan")
+@pytest.mark.step("plan", limit=200)
 def test_the_image_fits_this_board(
     image: Target,
     provision: Provision | None,
@@ -190,7 +101,7 @@ def test_the_image_fits_this_board(
     guard.allow_writes(image.ranges)
 
 
-@pytest.mark.step("flash")
+@pytest.mark.step("flash", limit=1800)
 def test_the_image_is_written(
     link: SlotLink,
     rom: NativeFlasher,
@@ -226,7 +137,7 @@ def test_the_image_is_written(
     guard.forbid_writes()
 
 
-@pytest.mark.step("settled")
+@pytest.mark.step("settled", limit=1200)
 def test_what_was_written_stays(
     board: OpenSlot, link: SlotLink, rom: NativeFlasher, image: Target, record: UnitRecord, progress: Progress
 ) -> None:
@@ -245,50 +156,21 @@ def test_what_was_written_stays(
         record.note(f"{found}; the tool had to reset the board, whose old firmware may have run", warning=True)
 
 
-@pytest.mark.step("boot")
-def test_the_board_boots_what_was_written(
-    bench: Bench,
-    link: SlotLink,
-    rom: NativeFlasher,
-    power: BoardPower,
-    boot_log: BootLog | None,
-    image: Target,
-    slot: Slot,
-    record: UnitRecord,
-    provision: Provision | None,
-    profiles: Sequence[FirmwareProfile],
-) -> None:
+@pytest.mark.step("boot", limit=600)
+def test_the_board_boots_what_was_written(place: Place, image: Target, provision: Provision | None) -> None:
     """Power-cycle, and hold it until the firmware's own boot-complete marker, or as long as that takes."""
-    rom.close()
-    if boot_log is None:
-        boot_unseen(link, profiles[: len(slot.product.firmware)], speed=bench.speed)
-        record.measure("boot_proof", "none")
-        if image.config is not None:
-            record.note("nothing proves that the firmware took its configuration", warning=True)
-        return
-    limit = slot.product.limits.get("boot_time")
-    boot = watch_boot(link, boot_log, profiles, (limit.maximum if limit else None) or 30.0, speed=bench.speed)
-    verdict = boot.verdict
-    record.measure("boot_proof", verdict.kind.value)
-    record.measure("firmware", verdict.firmware or "")
-    record.measure("firmware_version", verdict.version or "")
-    record.measure("reset_cause", verdict.reset_cause or "")
-    record.measure("resets", verdict.resets)
+
+    def judge(boot: Boot) -> None:
+        if provision is not None and image.config is not None and place.boot_log is not None:
+            require_provisioned(provision, image.config, place.boot_log.lines_since(boot.power_on_ns))
+
     found = image.plan.identity
     with excused(image):
-        require_boot(boot, power, found.firmware, found.version)
-    if found.firmware is None and image.task == "convert":
-        require_listed(verdict.firmware, profiles[: len(slot.product.firmware)])
-    if provision is not None and image.config is not None:
-        require_provisioned(provision, image.config, boot_log.lines_since(boot.power_on_ns))
-    record.measure("boot_time", boot.seconds, "s", low="not-complete", high="not-complete")
+        seen = steps.prove_boot(place, found.firmware, found.version, listed=image.task == "convert", judge=judge)
+    if seen is None and image.config is not None:
+        place.record.note("nothing proves that the firmware took its configuration", warning=True)
 
 
-@pytest.mark.step("steady", last=True)
-def test_the_steady_current_is_sane(bench: Bench, power: BoardPower, link: SlotLink, record: UnitRecord) -> None:
-    volts, amps = power.average(sample_time(bench, STEADY_SAMPLE_S))
-    link.check()
-    if sag := weak_supply(power):
-        raise sag
-    record.measure("steady_current", amps, "A", low="not-complete", high="current-high")
-    record.measure("steady_volts", volts, "V")
+@pytest.mark.step("steady", last=True, limit=120)
+def test_the_steady_current_is_sane(place: Place) -> None:
+    steps.require_steady(place)

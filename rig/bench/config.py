@@ -30,6 +30,7 @@ class SupplyTable(_Table):
     resource: str  # any VISA resource
     dialect: str | None = None  # else chosen by *IDN?
     serial: str | None = None  # refuse another instrument
+    amps: float | None = Field(default=None, gt=0)  # all its outputs together; units wait until there is room
     cal_due: date | None = None  # past it the bench is blocked unless waived
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rig.errors import UsageProblem
 from rig.image.contents.provision import Provision
@@ -64,6 +65,29 @@ class Supplied(BaseModel):
     sag_volts: float = 0.2  # this far below `volts` while on, the supply is weak
 
 
+class SerialRule(BaseModel):
+    """What a unit's serial number looks like: the whole of it matches `regex`, and its check digit is right.
+
+    The check digit is of the regex's group `checked` where it has one, else of the whole serial number; how each
+    kind is worked out stands in `rig.line.serials`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    regex: str | None = None
+    check_digit: Literal["none", "luhn", "mod97", "mod43"] = "none"
+
+    @field_validator("regex")
+    @classmethod
+    def _compiles(cls, regex: str | None) -> str | None:
+        if regex is not None:
+            try:
+                re.compile(regex, re.ASCII)
+            except re.error as problem:
+                raise ValueError(f"not a regular expression ({problem})") from None
+        return regex
+
+
 class Product(BaseModel):
     """One product. `limits` are by measurement name."""
 
@@ -79,6 +103,7 @@ class Product(BaseModel):
     firmware: list[str] = Field(default_factory=list)  # firmware profiles to expect after conversion
     supply: Supplied
     limits: dict[str, Limits] = Field(default_factory=dict)
+    serials: SerialRule = SerialRule()
     provision: Provision | None = None  # OpenBeken's configuration of each unit, written with the image
 
 

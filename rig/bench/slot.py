@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -20,6 +22,8 @@ from rig.supply.channel import Instrument
 from rig.uart.guard import Guard, Refusal
 from rig.uart.tap import Tap
 
+_LOOK_S = 0.1
+
 
 @dataclass(frozen=True)
 class OpenSlot:
@@ -34,15 +38,18 @@ class OpenSlot:
 
 
 @contextlib.contextmanager
-def slot_lock(slot: Slot) -> Iterator[int]:
+def slot_lock(slot: Slot, patience_s: float = 0.0) -> Iterator[int]:
     """One user a slot, for the whole run: an OS lock, gone with its descriptor, which is yielded: a process that
-    inherits it holds the lock too. UsageProblem if it is taken."""
+    inherits it holds the lock too. UsageProblem if it is taken, for `patience_s` seconds."""
     port = slot.table.flash_port
     port = os.path.realpath(port) if port.startswith("/") else port
     name = f"slot-{hashlib.sha256(port.encode()).hexdigest()[:16]}.lock"
     lock = runtime.Lock(runtime.folder() / name)
     try:
-        if not lock.try_hold():
+        deadline, waiting = time.monotonic() + patience_s, threading.Event()
+        while not (held := lock.try_hold()) and time.monotonic() < deadline:
+            waiting.wait(_LOOK_S)
+        if not held:
             raise UsageProblem(f"slot {slot.name} is in use by another run: wait for it, or stop it")
         yield lock.fd
     finally:

@@ -1,127 +1,113 @@
-"""What `rig convert`, `recover` and `restore` share: options, the look before the start, the run, the report."""
+"""What `rig convert`, `recover`, `restore` and `run` do alike: the look before the start, the run, the report."""
 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
 
 import typer
 
-from rig.bench.bench import Bench, Slot
+from rig.bench.bench import Bench, Slot, open_bench
 from rig.bench.power import BoardPower
 from rig.bench.slot import check_calibration, check_ports, lease_slot, slot_lock
 from rig.cli.board_view import BoardView
-from rig.cli.terminal import err, out, say, say_json
+from rig.cli.json_events import JsonEvents
+from rig.cli.options import LineOptions, UnitOptions, only_with
+from rig.cli.ordered import Wanted, chosen_slots, job_for, judged, refuse_passed
+from rig.cli.sound import Sound, command_of
+from rig.cli.terminal import err, say, say_json
 from rig.errors import Exit, RigError, UsageProblem
 from rig.flashers import load_flasher
-from rig.image.planning.rules import Overrides
-from rig.line.job import Job, Stage, check_job
+from rig.line.batch import read_batch
+from rig.line.job import Job, check_job, job_from_dict
 from rig.line.loading import Loader
 from rig.line.station import Station
-from rig.line.target import Order, Target, open_target
+from rig.records.events import Event, RunStarted
+from rig.records.journal import read_journal
 from rig.records.run import RunFolder
 
-BenchOption = Annotated[str, typer.Option("--bench", help="Bench file, or sim[:BOARDS][@SPEED].")]
-UnitsOption = Annotated[int | None, typer.Option(min=1, help="How many units, numbered from 1.")]
-SerialOption = Annotated[list[str] | None, typer.Option(help="Serial number of a unit; repeat for more.")]
-SlotOption = Annotated[list[str] | None, typer.Option(help="Slots to use; default: all.")]
-OutOption = Annotated[Path, typer.Option("--out", help="Where runs are kept.")]
-FlasherOption = Annotated[str, typer.Option(help="native, or NAME==VERSION such as ltchiptool==4.15.0.")]
-CurrentOption = Annotated[float | None, typer.Option(help="Amps, instead of the product's.")]
-BackupOption = Annotated[
-    Literal["fast", "full"], typer.Option(help="full: read what earlier boards held too; 28 s, not 8, at 921600.")
-]
-NoBackupOption = Annotated[
-    str | None, typer.Option(metavar="REASON", help="Write a board that cannot be read; recorded.")
-]
-CalibrationOption = Annotated[
-    str | None, typer.Option(metavar="REASON", help="Use a supply past its calibration date; recorded.")
-]
-NoProofOption = Annotated[bool, typer.Option("--no-boot-proof", help="A slot has no log port; recorded.")]
-OverrideOption = Annotated[
-    list[str] | None,
-    typer.Option(metavar="RULE", help="Let the image off from one rule (docs/image-rules.md); repeatable, recorded."),
-]
-ProvisionOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="OpenBeken configuration of each unit; default: the product's.")
-]
-NoProvisionOption = Annotated[bool, typer.Option("--no-provision", help="Without the product's provisioning.")]
-ReportOption = Annotated[bool, typer.Option("--report/--no-report", help="Make the HTML report at the end.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-
-_DOING = {"convert": "Converting", "recover": "Recovering", "restore": "Restoring"}
+_ORPHANS_S = 30.0  # the units of a station that was killed let go of their slots by themselves
+_DOING = {
+    "convert": "Converting",
+    "recover": "Recovering",
+    "restore": "Restoring",
+    "verify": "Verifying",
+    "burn-in": "Burning in",
+    "suite": "Testing",
+}
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What the command line said that does not depend on the task."""
-
-    out_dir: Path
-    report: bool
-    as_json: bool
-
-
-def chosen_slots(bench: Bench, names: Sequence[str] | None) -> list[Slot]:
-    """The slots by name, each once; all without names. Raises UsageProblem."""
-    return [bench.slot(name) for name in dict.fromkeys(names or bench.slots)]
-
-
-def targets(slots: Sequence[Slot], order: Order) -> list[Target]:
-    """The order judged for every slot's product, before anything is switched on. Raises UsageProblem."""
-    Overrides.of(order.overrides)
-    return [open_target(order, slot.product) for slot in slots]
-
-
-def stage_of(target: Target) -> Stage:
-    """What the station is told of a target that was judged."""
-    return Stage(target.task, target.order.image, target.sha256)
+def work(options: LineOptions, wanted: Wanted) -> None:
+    """All of a command that works on boards; ends with typer.Exit. Raises UsageProblem or BenchBlocked before the
+    first board."""
+    if options.json and options.json_events:
+        raise UsageProblem("--json prints the result, --json-events what leads to it: give one of the two")
+    if options.resume is not None:
+        _resume(options.resume, options, wanted)
+    path = options.batch if isinstance(options, UnitOptions) else None
+    batch = None if path is None else read_batch(path)
+    with open_bench(options.bench_spec) as bench:
+        slots = chosen_slots(bench, options.slot)
+        job = job_for(bench, slots, wanted, options, batch)
+        check_job(slots, job, somebody_there=_somebody(job, options))
+        if job.units and not job.scanned:
+            slots = slots[: len(job.units)]
+            job = replace(job, slots=tuple(slot.name for slot in slots))
+        if isinstance(options, UnitOptions) and (options.serial or (batch is not None and batch.serials is not None)):
+            refuse_passed(bench, slots, job, options.out)  # running numbers name no board
+        prepare(bench, slots, job)
+        run_job(bench, slots, job, options, RunFolder.create(options.out))
 
 
-def unit_names(units: int | None, serials: list[str] | None, slots: int) -> tuple[str, ...]:
-    """Serials as given, or running numbers, one a slot unless told otherwise. Raises UsageProblem."""
-    if units and serials:
-        raise UsageProblem("--units numbers the units, --serial names them: give one of the two")
-    if serials:
-        for name in serials:
-            if not name.strip():
-                raise UsageProblem("--serial is empty")
-            if serials.count(name) > 1:
-                raise UsageProblem(f"serial {name} is given twice")
-        return tuple(serials)
-    return tuple(str(number) for number in range(1, (units or slots) + 1))
+def _resume(spec: str, options: LineOptions, wanted: Wanted) -> None:
+    """Go on with a run by what its journal says it was to do."""
+    only_with(spec, options.given() | wanted.given())
+    run = RunFolder.open(Path(spec) if Path(spec).is_dir() else options.out / spec)
+    found, _ = read_journal(run.journal)
+    started = next((event for event in found if isinstance(event, RunStarted)), None)
+    if started is None or not started.job:
+        raise UsageProblem(f"run {run.id} does not say what it was to do, so it cannot go on: it began no unit")
+    job = job_from_dict(started.job)
+    bench_file = options.bench or job.bench
+    if options.bench is None and started.simulated and not Path(bench_file).exists():
+        raise UsageProblem(
+            f"run {run.id} was on a simulated bench that ended with it; only on one of its own (rig sim) can a run "
+            "go on"
+        )
+    job = replace(job, command="rig " + " ".join(sys.argv[1:]), operator=options.operator or job.operator)
+    with open_bench(bench_file) as bench:
+        slots = chosen_slots(bench, job.slots)
+        job = judged(bench, slots, job)
+        check_job(slots, job, somebody_there=_somebody(job, options), resume=True)
+        prepare(bench, slots, job, patience_s=_ORPHANS_S)
+        run_job(bench, slots, job, options, run, resume=True)
 
 
-def run_batch(bench: Bench, slots: list[Slot], job: Job, asked: Asked) -> None:
-    """Look, run, report; ends with typer.Exit. Raises UsageProblem or BenchBlocked before the first board."""
-    if job.accept_no_backup and len(job.units) > 1:
+def _somebody(job: Job, options: LineOptions) -> bool:
+    """Whether anybody can put boards in and answer."""
+    return sys.stdin.isatty() or job.scanned or options.attended
+
+
+def prepare(bench: Bench, slots: list[Slot], job: Job, *, patience_s: float = 0.0) -> None:
+    """What can be known to go wrong before the first board: slots in use, supplies, ports, the flasher.
+
+    Slots that are in use are waited for, `patience_s` seconds.
+    """
+    if job.accept_no_backup and len(job.units) != 1:
         raise UsageProblem("--accept-no-backup is for one unit: name it with --serial, alone")
-    if job.mac and len(job.units) > 1:
+    if job.mac and len(job.units) != 1:
         raise UsageProblem("--mac is for one unit: no two boards may have the same")
-    check_job(slots, job, somebody_there=sys.stdin.isatty())
-    slots = slots[: len(job.units)]
-    prepare(bench, slots, job)
-    run = RunFolder.create(asked.out_dir)
-    code = _run(bench, slots, job, run)
-    if asked.report:
-        _report(run, code, asked.as_json)
-    elif asked.as_json:
-        say_json({"exit_code": int(code), "journal": str(run.journal)})
-    else:
-        say(f"Journal: {run.journal}")
-    raise typer.Exit(int(code))
-
-
-def prepare(bench: Bench, slots: list[Slot], job: Job) -> None:
-    """What can be known to go wrong before the first board: slots in use, supplies, ports, the flasher."""
     for slot in slots:
         if not job.waive_calibration:
             check_calibration(slot)
-        with slot_lock(slot), lease_slot(slot, f"{job.command[:40]}, looking before it starts") as channel:
+        looking = f"{job.command[:40]}, looking before it starts"
+        with slot_lock(slot, patience_s), lease_slot(slot, looking) as channel:
             supplied = slot.product.supply
             if job.current_limit is not None:
                 supplied = supplied.model_copy(update={"current_limit": job.current_limit})
@@ -137,56 +123,115 @@ def prepare(bench: Bench, slots: list[Slot], job: Job) -> None:
         load_flasher(job.flasher, folders=bench.profiles("flashers")).close()
 
 
-def _run(bench: Bench, slots: list[Slot], job: Job, run: RunFolder) -> Exit:
+def run_job(
+    bench: Bench, slots: list[Slot], job: Job, options: LineOptions, run: RunFolder, *, resume: bool = False
+) -> None:
+    """The run and its report; ends with typer.Exit."""
+    _announce(bench, slots, job, run if resume else None)
+    code = _run(bench, slots, job, options, run, resume)
+    if options.report:
+        _report(run, code, options)
+    elif options.json:
+        say_json({"exit_code": int(code), "journal": str(run.journal)})
+    else:
+        _tell(f"Journal: {run.journal}", options)
+    raise typer.Exit(int(code))
+
+
+def _announce(bench: Bench, slots: list[Slot], job: Job, resumed: RunFolder | None) -> None:
     pace = f"simulated, {bench.speed:g} times real time" if bench.simulated else "real time"
-    images = ", then ".join(stage.image.name if stage.image else "each board's own backup" for stage in job.stages)
-    err.print(
-        f"{_DOING[job.stages[0].task]} {len(job.units)} unit(s) in {len(slots)} slot(s) on {bench.name} ({pace}) "
-        f"with {job.flasher}; image {images}",
-        soft_wrap=True,
-    )
+    units = f"{len(job.units)} unit(s)" if job.units else "units as they are scanned"
+    images = ", then ".join(_content(stage.image, stage.task) for stage in job.stages)
+    doing = f"{_DOING[job.stages[0].task]} {units} in {len(slots)} slot(s) on {bench.name} ({pace})"
+    err.print(f"{doing} with {job.flasher}; image {images}", soft_wrap=True)
+    if resumed is not None:
+        err.print(f"Going on with run {resumed.id}.", soft_wrap=True)
     if any(slot.product.mains for slot in slots):
         err.print("Mains switches: work on them only unplugged from the mains.")
-    with BoardView(slots, len(job.units), stages=len(job.stages)) as view:
+
+
+def _content(image: Path | None, task: str) -> str:
+    if image is not None:
+        return image.name
+    return "each board's own backup" if task == "restore" else "as it stands on the board"
+
+
+def _run(bench: Bench, slots: list[Slot], job: Job, options: LineOptions, run: RunFolder, resume: bool) -> Exit:
+    elsewhere = job.scanned or options.attended  # somebody is at the panel, or at a scanner's program
+    typed = sys.stdin.isatty()
+    with BoardView(slots, len(job.units), stages=len(job.stages), run=run) as view:
+        listeners = [view.event, *_listeners(options)]
+
+        def heard(event: Event) -> None:
+            for listen in listeners:
+                listen(event)
+
         station = Station(
             bench,
             slots,
             job,
             run,
-            loader=Loader(bench, view.ask),
-            on_event=view.event,
+            loader=Loader(bench, None if elsewhere and not typed else view.ask),
+            on_event=heard,
             on_progress=view.progress,
+            resume=resume,
+            attended=elsewhere or typed,
         )
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        if typed or job.scanned:  # else what comes on stdin is somebody else's
+            view.listen(station.do)
 
-        def stop(number: int, frame: object) -> None:
+        def stop() -> None:
             view.stopping()
             station.stop()
 
-        for number in before:
-            signal.signal(number, stop)
-        try:
-            code = station.run()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-    return code
+        with _stopped_by_signals(stop):
+            return station.run()
 
 
-def _report(run: RunFolder, code: Exit, as_json: bool) -> None:
+def _listeners(options: LineOptions) -> list[Callable[[Event], None]]:
+    """Who else hears of each event."""
+    found: list[Callable[[Event], None]] = []
+    if options.json_events:
+        found.append(JsonEvents(sys.stdout).event)
+    if options.sound:
+        found.append(Sound(sys.stderr, command_of(os.environ)).event)
+    return found
+
+
+@contextmanager
+def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, lambda number, frame: stop())
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _tell(text: str, options: LineOptions) -> None:
+    """A line of the result; on stderr where stdout is for events only."""
+    if options.json_events:
+        err.print(text, markup=False, soft_wrap=True)
+    else:
+        say(text)
+
+
+def _report(run: RunFolder, code: Exit, options: LineOptions) -> None:
     from reports import summary_lines, write_report
 
     try:
         page = write_report([run.path], run.report)
     except RigError as problem:
         err.print(f"No report: {problem}", markup=False, soft_wrap=True)
-        say(f"Journal: {run.journal}")
+        _tell(f"Journal: {run.journal}", options)
         return
-    if as_json:
+    if options.json:
         say_json(
             json.loads((page.parent / "summary.json").read_text()) | {"exit_code": int(code), "report": str(page)}
         )
         return
     for line in summary_lines([run.path]):
-        say(line)
-    out.print(f"Report: {page}", soft_wrap=True, markup=False)
+        _tell(line, options)
+    _tell(f"Report: {page}", options)

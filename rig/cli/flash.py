@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,12 +11,12 @@ import typer
 
 from rig.bench.bench import Slot
 from rig.chip.client import crc32
-from rig.cli.flash_log import record_erase, record_write
 from rig.cli.flash_work import ImageFile, Work, taken
 from rig.cli.terminal import err, flash_progress, say, say_json
 from rig.errors import Exit, ImageRefused, UnitFailed, UsageProblem
 from rig.files import write_durably
 from rig.flashers.base import ChipIdentity, FlashResult, Progress
+from rig.flashers.content import Content
 from rig.flashers.fit import require_chip
 from rig.flashers.judge import judge_write
 from rig.flashers.native import BLOCK
@@ -24,8 +25,10 @@ from rig.image.identify import read_image
 from rig.image.planning.guard import Board, Plan, plan_erase
 from rig.line.identity import carry_over, identity_of
 from rig.line.target import board_of
+from rig.line.writes import cut_off, record_end, record_erase, record_write
 from rig.records.backups import Backup, BackupStore
 from rig.target import check_file, check_folder
+from rig.uart.touched import touched_sectors
 
 app = typer.Typer(
     no_args_is_help=True, help="One flash operation on one board. Example: rig flash info --bench b.toml"
@@ -46,15 +49,30 @@ OverrideOption = Annotated[
 ]
 
 
-def _finish(result: FlashResult, as_json: bool, plan: Plan | None = None) -> None:
+@dataclass(frozen=True)
+class Sectors:
+    """How many of the planned ones were erased or programmed, as counted on the wire."""
+
+    planned: int
+    touched: int
+
+
+def _finish(
+    result: FlashResult, as_json: bool, plan: Plan | None = None, sectors: Sectors | None = None,
+    cut_off_before: str | None = None,
+) -> None:  # fmt: skip
     if as_json:
-        planned = {} if plan is None else {
+        planned: dict[str, object] = {} if plan is None else {
             "note": plan.note, "notes": list(plan.notes), "overrides": list(plan.overrides), "mac": plan.mac,
         }  # fmt: skip
+        if sectors is not None:
+            planned |= {"sectors": asdict(sectors), "cut_off_before": cut_off_before}
         say_json({"ok": result.ok, "said": result.said, "seconds": result.seconds, "bytes": result.size,
                   "retries": list(result.retries), **planned})  # fmt: skip
     else:
         say(f"{'ok' if result.ok else 'FAILED'}: {result.said} in {result.seconds:.1f} s")
+        if sectors is not None:
+            say(f"Sectors of 4 KiB touched: {sectors.touched}, of {sectors.planned} planned")
     raise typer.Exit(int(Exit.GOOD if result.ok else Exit.FAILED))
 
 
@@ -121,31 +139,50 @@ def read(file: Path, bench: BenchOption = "bench.toml", slot: SlotOption = None,
 @app.command(help="Write an image, after a backup. Example: rig flash write image.bin --bench b.toml --slot A")
 def write(file: Path, bench: BenchOption = "bench.toml", slot: SlotOption = None, flasher: FlasherOption = "native",
           start: Annotated[str | None, typer.Option(help="Flash offset; default: where the image belongs.")] = None,
+          differential: Annotated[
+              bool, typer.Option("--differential", help="Only sectors that differ, found by CRC; native only.")
+          ] = False,
           override: OverrideOption = None,
           mac: Annotated[str | None, typer.Option(help="For a board whose own MAC is lost.")] = None,
           out: RunsOption = Path("runs"), trace: TraceOption = None,
           as_json: JsonOption = False) -> None:  # fmt: skip
+    if differential and flasher != "native":
+        raise UsageProblem(f"--differential is the rig's own flasher's: leave --flasher {flasher} out")
     at = None if start is None else _number(start, "start")
     image = ImageFile(file, read_image(file), at, tuple(override or ()), mac)
     check_folder(out / "backups")
     with taken(bench, slot, flasher, image.first_look, trace=trace) as work, flash_progress() as progress:
         work.used.tap.section("identify and backup")
         who, backup = _backed_up(work, out, progress)
+        before = _told_of_cut_off(out, backup.identity)
         plan, board = _plan_for(work, who, backup, image, progress)
         _tell(plan)
         pieces = plan.contents(image.data)
-        carry_over(BackupStore(out / "backups"), backup, plan, image.data, board, who.efuse)
+        also = carry_over(BackupStore(out / "backups"), backup, plan, image.data, board, who.efuse)
         _keep_held(work, out, backup, plan.ranges, progress)
-        record_write(out, backup.identity, file.name, image.sha256, plan)
+        if differential and before:
+            err.print("All of it is written, not only what differs: half-written cells may agree today.")
+            differential = False
+        begun = record_write(
+            out, backup.identity, file.name, image.sha256, plan,
+            also=also.identity if also else None, differential=differential,
+        )  # fmt: skip
         work.used.guard.allow_writes(plan.ranges)
         work.release()
         work.used.tap.section(f"write by {flasher}")
-        result = work.flasher.write(work.used.link, pieces, progress)
-        work.used.tap.section("verify by the rig")
-        check = judge_write(work.rom, work.used.link, pieces, progress)
+        first = len(work.used.tap.commands)
+        if differential:
+            result = check = work.rom.update(work.used.link, pieces, progress)  # verified by what it is
+        else:
+            result = work.flasher.write(work.used.link, pieces, progress)
+            work.used.tap.section("verify by the rig")
+            check = judge_write(work.rom, work.used.link, pieces, progress)
+        touched = touched_sectors(work.used.tap.commands[first:], work.slot.product.flash_size)
+        if check.ok:
+            record_end(out, begun)
     if not check.ok:
         raise UnitFailed("verify-failed", f"{check.said} ({flasher} said: {result.said})")
-    _finish(result, as_json, plan)
+    _finish(result, as_json, plan, Sectors(len(Content(pieces).sectors), len(touched)), before)
 
 
 @app.command(help="Compare flash with a file by the chip's CRC. Example: rig flash verify image.bin --bench b.toml")
@@ -164,6 +201,7 @@ def verify(file: Path, bench: BenchOption = "bench.toml", slot: SlotOption = Non
         store = BackupStore(out / "backups")
         identity = identity_of(who)
         backup = store.first(identity) if identity else None
+        _told_of_cut_off(out, identity)
         try:
             plan, _ = _plan_for(work, who, backup, image, progress)
         except ImageRefused as problem:
@@ -192,11 +230,14 @@ def erase(start: Number, length: Number, bench: BenchOption = "bench.toml", slot
         _, backup = _backed_up(work, out, progress)
         _say((*(f"Overridden: {said}" for said in let.said), *let.unused))
         _keep_held(work, out, backup, [(offset, size)], progress)
-        record_erase(out, backup.identity, offset, size, let.said)
+        _told_of_cut_off(out, backup.identity)
+        begun = record_erase(out, backup.identity, offset, size, let.said)
         work.used.guard.allow_writes([(offset, size)])
         work.release()
         result = work.flasher.erase(work.used.link, offset, size, progress)
         check = judge_write(work.rom, work.used.link, [(offset, b"\xff" * size)], progress)
+        if check.ok:
+            record_end(out, begun)
     if not check.ok:
         raise UnitFailed("erase-failed", f"{check.said} ({flasher} said: {result.said})")
     _finish(result, as_json)
@@ -225,6 +266,14 @@ def _backed_up(work: Work, runs: Path, progress: Progress) -> tuple[ChipIdentity
         backup = store.keep(identity, data)
         err.print(f"Backup: {backup.path}", markup=False, soft_wrap=True)
     return who, backup
+
+
+def _told_of_cut_off(runs: Path, identity: str | None) -> str | None:
+    """On the terminal too, if the board's last write was cut off."""
+    said = cut_off(runs, identity)
+    if said:
+        err.print(f"{said[:1].upper()}{said[1:]}.", style="bold yellow", markup=False, soft_wrap=True)
+    return said
 
 
 def _keep_held(work: Work, runs: Path, backup: Backup, ranges: Sequence[tuple[int, int]], progress: Progress) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from rig.bench.bench import open_bench
-from rig.cli import batch
+from rig.cli.batch import work
+from rig.cli.options import LineOptions, takes
+from rig.cli.ordered import Wanted
 from rig.errors import UsageProblem
-from rig.line.job import Job, Stage
-from rig.line.target import Order
 from rig.records.kept import KeptBackup, find_kept
 
 HELP = (
@@ -21,44 +18,19 @@ HELP = (
 )
 
 
+@takes(LineOptions)
 def restore(
+    options: LineOptions,
     source: Annotated[
-        list[str], typer.Option("--from", metavar="RUN/UNIT", help="Which unit of which run; repeat for more boards.")
-    ],
-    bench: batch.BenchOption = "bench.toml",
-    slot: batch.SlotOption = None,
-    out_dir: batch.OutOption = Path("runs"),
-    flasher: batch.FlasherOption = "native",
-    override: batch.OverrideOption = None,
-    current_limit: batch.CurrentOption = None,
-    backup: batch.BackupOption = "fast",
-    accept_no_backup: batch.NoBackupOption = None,
-    waive_calibration: batch.CalibrationOption = None,
-    no_boot_proof: batch.NoProofOption = False,
-    report: batch.ReportOption = True,
-    as_json: batch.JsonOption = False,
+        list[str] | None,
+        typer.Option("--from", metavar="RUN/UNIT", help="Which unit of which run; repeat for more boards."),
+    ] = None,
 ) -> None:
-    kept = [find_kept(spec, out_dir) for spec in source]
-    names = _names(kept)
-    with open_bench(bench) as opened:
-        chosen = batch.chosen_slots(opened, slot)
-        overrides = tuple(override or ())
-        for own in kept:
-            batch.targets(chosen, Order("restore", own=own, overrides=overrides))
-        job = Job(
-            units=names,
-            stages=(Stage("restore"),),
-            backups={name: f"{own.run.path.resolve()}/{own.unit}" for name, own in zip(names, kept, strict=True)},
-            flasher=flasher,
-            overrides=overrides,
-            backup=backup,
-            accept_no_backup=accept_no_backup,
-            no_boot_proof=no_boot_proof,
-            waive_calibration=waive_calibration,
-            current_limit=current_limit,
-            command="rig " + " ".join(sys.argv[1:]),
-        )
-        batch.run_batch(opened, chosen, job, batch.Asked(out_dir, report, as_json))
+    if not source and options.resume is None:
+        raise UsageProblem("whose backup? Name a run and a unit in it: rig restore --from RUN/UNIT")
+    kept = [find_kept(spec, options.out) for spec in source or ()]
+    backups = {name: f"{own.run.path.resolve()}/{own.unit}" for name, own in zip(_names(kept), kept, strict=True)}
+    work(options, Wanted("restore", backups=backups))
 
 
 def _names(kept: list[KeptBackup]) -> tuple[str, ...]:

@@ -52,6 +52,11 @@ class NativeFlasher:
         self._away: int | None = None  # a sector with others' bytes whose writing was cut off
         self._told = 0  # how many of them belong to earlier operations
 
+    def connect(self, link: Link) -> None:
+        """The board waits in its ROM, at the speed that works; nothing is asked of it. A link that is held stays."""
+        with _Judged(self, link):
+            self._connect(link)
+
     # -- the interface ---------------------------------------------------------------------------------
 
     def identify(self, link: Link, progress: Progress = no_progress) -> ChipIdentity:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from rig.bench.bench import Slot
-from rig.bench.product import Limits
+from rig.bench.product import Limits, Product, SerialRule
 from rig.errors import UsageProblem
 from rig.line.rules import Rules
 from rig.records.events import Task
@@ -17,6 +19,8 @@ from rig.records.events import Task
 @dataclass(frozen=True)
 class Stage:
     """One thing done to every unit, an attempt of its own. `image` None: each unit's own backup."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     task: Task
     image: Path | None = None
@@ -31,6 +35,8 @@ class Job:
     `backups`: for restore, the RUN/UNIT of each unit. `provision`: a file, for the stages that convert. `secrets`:
     what is in it that may be shown nowhere.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     units: tuple[str, ...]
     stages: tuple[Stage, ...]
@@ -50,19 +56,73 @@ class Job:
     batch: str | None = None
     operator: str | None = None
     rules: Rules = field(default_factory=Rules)
+    serials: SerialRule = field(
+        default_factory=SerialRule
+    )  # what a serial looks like: the batch's, else the product's
     scanned: bool = False  # units come by scan; `units` then are all that may come (none: any the product allows)
     suite: Path | None = None  # of a task `suite`: the user's own folder or file of tests
     reboots: int = 0  # of a task `burn-in`
     limits: Mapping[str, Limits] = field(default_factory=dict)  # instead of the product's, by measurement
+    bench: str = ""  # its file, and the slots in it, by which a resumed run finds them again
+    slots: tuple[str, ...] = ()
 
 
-def check_job(slots: list[Slot], job: Job, *, somebody_there: bool) -> None:
-    """UsageProblem when boards must be changed and neither a command nor a person can do it."""
-    if len(job.units) <= len(slots) or somebody_there:
+def check_job(slots: list[Slot], job: Job, *, somebody_there: bool, resume: bool = False) -> None:
+    """UsageProblem when boards must be put in and neither a command nor a person can do it. A run that is resumed
+    does not rely on what is in its slots."""
+    if somebody_there or (len(job.units) <= len(slots) and not resume):
         return
+    which = "the boards must be put in again" if resume else "the next board must be put in"
     for slot in slots:
         if slot.table.change is None:
             raise UsageProblem(
-                f"{len(job.units)} units for {len(slots)} slot(s): the next board must be put in, but nobody is "
-                f"at a terminal and slot {slot.name} has no `change` command in its bench file"
+                f"{len(job.units)} units for {len(slots)} slot(s): {which}, but nobody is at a terminal and slot "
+                f"{slot.name} has no `change` command in its bench file (--attended: somebody is at the panel)"
             )
+
+
+def limited(product: Product, job: Job) -> Product:
+    """The product with the job's limits in place of its own; the version of the limits then names the batch too."""
+    if not job.limits:
+        return product
+    version = f"{product.limits_version}+{job.batch or 'own'}"
+    return product.model_copy(update={"limits": product.limits | dict(job.limits), "limits_version": version})
+
+
+_ADAPTER: TypeAdapter[Job] = TypeAdapter(Job)
+
+
+def job_to_dict(job: Job) -> dict[str, Any]:
+    """The job as a journal keeps it: no secrets, paths absolute, so that it holds wherever it is taken up again."""
+    rules = job.rules.model_copy(
+        update={
+            "park_image": _absolute(job.rules.park_image),
+            "label": job.rules.label.model_copy(update={"template": _absolute(job.rules.label.template)}),
+        }
+    )
+    placed = replace(
+        job,
+        stages=tuple(replace(stage, image=_absolute(stage.image)) for stage in job.stages),
+        provision=_absolute(job.provision),
+        suite=_absolute(job.suite),
+        bench=str(Path(job.bench).absolute()) if job.bench else "",
+        rules=rules,
+    )
+    told: dict[str, Any] = _ADAPTER.dump_python(placed, mode="json", exclude={"secrets"})
+    return told
+
+
+def job_from_dict(told: Mapping[str, Any]) -> Job:
+    """The job again, without its secrets. UsageProblem for what no rig of this version wrote."""
+    try:
+        return _ADAPTER.validate_python(dict(told))
+    except ValidationError as problem:
+        error = problem.errors()[0]
+        where = ".".join(str(key) for key in error["loc"])
+        raise UsageProblem(
+            f"what the run was to do cannot be read ({where}: {error['msg']}): it was begun by another version of rig"
+        ) from None
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return None if path is None else path.absolute()

@@ -2,46 +2,61 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from pathlib import Path
 
 from rig.bench.bench import Bench, Slot
 from rig.bench.slot import lease_slot
 from rig.errors import Aborted, BenchBlocked, RigError
+from rig.line.prompts import Prompts, Question, Terminal
+from rig.line.queue import Turn
 
 _CHANGE_TIMEOUT_S = 600.0
+_PICTURES = (".svg", ".png", ".jpg")
+_BUILT_IN = Path(__file__).parent.parent / "products"
 
 MAINS = "Unplugged from the mains? These boards are mains switches and may not be isolated."
 
 
 class Loader:
-    """Asks for boards. `ask(text, stopped)` prompts a person and returns when they are done, or when `stopped` is
-    set: then nobody waits for a board any more."""
+    """Changes boards. `ask(text, over)` is the terminal, if there is one: it returns what was typed, or when `over`
+    is set, because the question was answered elsewhere or the run is stopped."""
 
-    def __init__(self, bench: Bench, ask: Callable[[str, threading.Event], None]) -> None:
+    def __init__(self, bench: Bench, ask: Terminal | None = None) -> None:
         self.stopped = threading.Event()
+        self.ask = ask
         self._bench = bench
-        self._ask = ask
-        self._one_prompt = threading.Lock()
 
-    def next_board(self, slot: Slot, unit: str) -> None:
-        """Change the board in `slot` for `unit`. Raises BenchBlocked when the output is not off or nobody could,
-        Aborted when the run was stopped meanwhile."""
+    def next_board(self, slot: Slot, turn: Turn, prompts: Prompts) -> None:
+        """Change the board in `slot` for `turn`; on record when it is in. Raises BenchBlocked when the output is not
+        off or nobody could, Aborted when the run, or this unit, was stopped meanwhile."""
         if not self.confirm_off(slot):
             raise BenchBlocked("supply-lost", "its output could not be read back off, so no board may be changed")
         if slot.table.change is None:
-            with self._one_prompt:
-                mains = f" {MAINS}" if slot.product.mains else ""
-                self._ask(
-                    f"Slot {slot.name} is off. Put the board of unit {unit} in, then press Enter.{mains}",
-                    self.stopped,
-                )
+            prompts.ask(self._question(slot, turn))
         else:
-            self._run(slot, slot.table.change)
+            self._run(slot, slot.table.change, turn)
+            if not self.stopped.is_set():
+                text = f"Slot {slot.name}: {_board(turn)} was put in by its change command."
+                prompts.done_by_command(Question("load", text, slot.name, turn.unit))
         if self.stopped.is_set():
             raise Aborted("stopped while the board was changed")
+
+    def _question(self, slot: Slot, turn: Turn) -> Question:
+        mains = f" {MAINS}" if slot.product.mains else ""
+        text = f"Slot {slot.name} is off. Put {_board(turn)} in, then press Enter.{mains}"
+        return Question("load", text, slot.name, turn.unit, picture=self._picture(slot.product.name))
+
+    def _picture(self, product: str) -> str | None:
+        """A picture beside the product's profile shows how a board is put in."""
+        for folder in (*self._bench.profiles("products"), _BUILT_IN):
+            for ending in _PICTURES:
+                if (path := folder / f"{product}{ending}").is_file():
+                    return str(path.resolve())
+        return None
 
     def confirm_off(self, slot: Slot) -> bool:
         """Take the channel for a moment and read its output back off."""
@@ -51,8 +66,9 @@ class Loader:
         except RigError:
             return False
 
-    def _run(self, slot: Slot, command: list[str]) -> None:
+    def _run(self, slot: Slot, command: list[str], turn: Turn) -> None:
         """The change command, until it ends, takes too long, or the run is stopped."""
+        told = {"RIG_SLOT": slot.name, "RIG_UNIT": turn.unit, "RIG_ROLE": turn.role}
         try:
             process = subprocess.Popen(
                 command,
@@ -61,9 +77,11 @@ class Loader:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
+                errors="replace",
                 start_new_session=True,
+                env=os.environ | told,
             )
-        except OSError as problem:
+        except (OSError, ValueError) as problem:
             raise BenchBlocked("no-current", f"its change command {command[0]} failed: {problem}") from None
         deadline = time.monotonic() + _CHANGE_TIMEOUT_S
         said = ""
@@ -76,3 +94,7 @@ class Loader:
         if process.returncode and not self.stopped.is_set():
             last = said.strip().splitlines()[-1:] or [f"exit code {process.returncode}"]
             raise BenchBlocked("no-current", f"its change command {command[0]} failed: {last[0]}")
+
+
+def _board(turn: Turn) -> str:
+    return f"the golden unit {turn.unit}" if turn.role == "golden" else f"the board of unit {turn.unit}"

@@ -21,6 +21,7 @@ from rig.records.backups import Backup
 from rig.records.events import Event, Outcome
 from rig.records.run import RunFolder
 from rig.records.sink import EventSink
+from rig.records.store import FOLDER, ArtifactStore, sha256_of
 from rig.scrub import scrub
 
 
@@ -67,6 +68,9 @@ class UnitRecord:
     product: Product
     flasher: str = "native"
     task: events.Task = "convert"
+    role: events.Role = "unit"
+    operator: str | None = None
+    suite: str | None = None  # of a task `suite`: whose tests these are
     secrets: tuple[str, ...] = field(default=(), repr=False)  # in nothing that is written down
     phase_name: str = ""
     mac: str | None = None
@@ -91,20 +95,40 @@ class UnitRecord:
 
     def started(self) -> None:
         self._began = time.monotonic()
-        self.emit(events.UnitStarted(**self._who(), flasher=self.flasher, task=self.task))
+        self.emit(
+            events.UnitStarted(
+                **self._who(),
+                flasher=self.flasher,
+                task=self.task,
+                role=self.role,
+                operator=self.operator,
+                suite=self.suite,
+            )
+        )
 
     @contextlib.contextmanager
-    def phase(self, name: str, *, last: bool = False) -> Iterator[None]:
+    def phase(
+        self,
+        name: str,
+        *,
+        last: bool = False,
+        limit_s: float | None = None,
+        skips: tuple[type[BaseException], ...] = (),
+    ) -> Iterator[None]:
         """A step: its beginning, its end with outcome and duration; what is raised in it decides the outcome.
 
-        Without a `last` one that passed, an attempt is no pass, however it ended.
+        Without a `last` one that passed, an attempt is no pass, however it ended. `limit_s`: seconds after which the
+        station ends the attempt. `skips`: what is raised by a step that leaves itself out.
         """
         self.phase_name = name
         began = time.monotonic()
-        self.emit(events.PhaseStarted(**self._who(), phase=name))
+        self.emit(events.PhaseStarted(**self._who(), phase=name, limit_s=limit_s))
         mark = len(self.measured)
         try:
             yield
+        except skips:
+            self._phase_over(name, None, began)
+            raise
         except BaseException as problem:
             outcome, code, sentence = judged(problem, self.secrets)
             self.verdict.worsen(outcome, code, sentence)
@@ -165,13 +189,14 @@ class UnitRecord:
         *,
         low: str | None = None,
         high: str | None = None,
+        like: str | None = None,
     ) -> Outcome:
-        """One number (or text), judged against the product's limits of that name, written once.
+        """One number (or text), judged against the product's limits of that name (or of `like`), written once.
 
         A value outside its limits raises with the failure code `low` or `high` (below the minimum, or not
         measurable, `low`): BenchBlocked where that code blames the bench, else UnitFailed.
         """
-        limits = self.product.limits.get(name) or Limits(unit=unit)
+        limits = self.product.limits.get(like or name) or Limits(unit=unit)
         number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
         outcome = limits.judge(number) if limits.bounded else Outcome.PASS
         event = events.Measured(
@@ -216,9 +241,13 @@ class UnitRecord:
         )
 
     def keep(self, name: str, path: Path) -> None:
-        """A file in the unit's folder worth keeping."""
+        """A file in the unit's folder worth keeping, as it is now: it must not be written to any more."""
         if path.exists():
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            try:
+                digest = ArtifactStore(self.run.path.parent / FOLDER).put(path)
+            except OSError as problem:
+                digest = sha256_of(path)
+                self.note(f"{path.name} is not in the artifact store: {problem.strerror}", warning=True)
             self.emit(events.ArtifactKept(**self._who(), name=name, path=self.run.relative(path), sha256=digest))
 
     def backup_kept(self, backup: Backup) -> None:

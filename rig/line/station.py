@@ -2,61 +2,59 @@
 
 Each slot has a worker; a unit's attempt is a pytest process of its own, so that one that dies blocks its slot only.
 Where more than one thing is done to a unit (recovered, then converted), each is an attempt, on the same board. The
-station is the journal's single writer: units hand it their events and wait until they are on disk. A process
-that died without a word is marked here: blocked, or unverified if its board was being written.
+station is the journal's single writer: units hand it their events and wait until they are on disk. What is written
+and switched when, and what follows from each failure: docs/event-order.md.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import platform
-import signal
-import socket
-import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from rig.bench.bench import Bench, Slot
 from rig.bench.slot import slot_lock
-from rig.errors import Exit, RigError
-from rig.line.job import Job, Stage
+from rig.errors import Exit, RigError, UsageProblem
+from rig.line.attempt import Ground, Progress
+from rig.line.books import Books
+from rig.line.budget import Budget
+from rig.line.control import ControlServer, station_folder
+from rig.line.foreman import Line
+from rig.line.instruments import instruments_of, profiles_of
+from rig.line.job import Job, Stage, job_to_dict, limited
+from rig.line.live import Live
 from rig.line.loading import Loader
+from rig.line.orders import Orders
+from rig.line.prompts import Prompts
+from rig.line.queue import Queue
+from rig.line.resume import Order, Past, close_past, first_boards, order_of, read_past
+from rig.line.worker import Crew, Worker
 from rig.records import events
+from rig.records.database import url_of
 from rig.records.events import Event, Outcome
-from rig.records.journal import Journal
+from rig.records.follower import Follower
+from rig.records.journal import Journal, JournalLost, read_journal
+from rig.records.lookup import passed_before
 from rig.records.run import RunFolder
 from rig.records.sink import SinkServer
-from rig.scrub import scrub
 
-log = logging.getLogger(__name__)
-
-ROOT = Path(__file__).resolve().parents[2]  # the checkout is the rig
-_GRACE_S = 15.0  # from SIGTERM to SIGKILL for a unit's process
-
-Progress = Callable[[str, str, str, int, int], None]
-"""Called with (slot, unit, what, done, total)."""
-
-
-@dataclass
-class _Course:
-    """What the station knows of a unit under way."""
-
-    outcome: Outcome | None = None
-    writing: bool = False
-    code: str | None = None
+_LOOK_S = 0.2
+_READY_S = 5.0  # the control socket is there a moment before the run is
+_ORPHANS_S = 30.0  # a killed station's units let go of their slots by themselves
 
 
 class Station:
-    """One run over `slots`. `run()` returns the exit code; `stop()` may be called from a signal handler."""
+    """One run over `slots`. `run()` returns the exit code; `stop()` may be called from a signal handler.
+
+    `resume`: `run` holds a run that died or was stopped, which goes on. `attended`: somebody is there to answer, or
+    nobody, and headless answers are taken; as it is, somebody is at a terminal or where units are scanned.
+    """
 
     def __init__(
         self,
@@ -68,6 +66,8 @@ class Station:
         loader: Loader,
         on_event: Callable[[Event], None] = lambda event: None,
         on_progress: Progress = lambda slot, unit, what, done, total: None,
+        resume: bool = False,
+        attended: bool | None = None,
     ) -> None:
         self.bench = bench
         self.slots = slots
@@ -76,57 +76,122 @@ class Station:
         self._loader = loader
         self._on_event = on_event
         self._on_progress = on_progress
-        # the first boards are in their slots already: which unit is where goes by the order of both
-        self._loaded = {slot.name: unit for slot, unit in zip(slots, job.units, strict=False)}
-        self._queue = deque(job.units[len(self._loaded) :])
-        self._queue_lock = threading.Lock()
-        self._courses: dict[str, _Course] = {}
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._resume = resume
+        self._attended = attended if attended is not None else job.scanned or sys.stdin.isatty()
         self._stopped = loader.stopped
-        self._locks: dict[str, int] = {}  # descriptors of the slots' locks, held for the whole run
+        self._books = Books(job.units, job.stages[-1].task)
+        self._workers: dict[str, Worker] = {}
+        self._live: Live | None = None
+        self._follower: Follower | None = None
+        self._orders: Orders | None = None
+        self._emit: Callable[[Event], None] | None = None
+        self._ready = threading.Event()
+        self._lost: JournalLost | None = None
+        self._ended = False
 
     # -- the run ---------------------------------------------------------------------------------------
 
     def run(self) -> Exit:
-        """All units, or until stopped. Every unit that began has an end on record."""
+        """All units, or until stopped. Every unit that began has an end on record.
+
+        Raises UsageProblem before anything is switched on, JournalLost when the disk fails meanwhile.
+        """
         began = time.monotonic()
+        self._check()
         with contextlib.ExitStack() as stack:
+            locks = {slot.name: stack.enter_context(self._lock(slot)) for slot in self.slots}
             journal = stack.enter_context(Journal(self.folder.journal))
-            server = stack.enter_context(SinkServer(journal, on_event=self._seen))
-            self._locks = {slot.name: stack.enter_context(slot_lock(slot)) for slot in self.slots}
-            server.emit(self._run_started())
-            if self.job.waive_calibration:
-                text = f"a calibration past its date was waived: {self.job.waive_calibration}"
-                server.emit(events.Noted(level="warning", text=text))
-            workers = [
-                threading.Thread(target=self._work, args=(slot, server), name=f"slot {slot.name}")
-                for slot in self.slots
-            ]
-            for worker in workers:
-                worker.start()
-            for worker in workers:
-                worker.join()
-            if self._queue and not self._stopped.is_set():
-                server.emit(
-                    events.Noted(
-                        level="warning",
-                        text=f"{len(self._queue)} unit(s) were not started: no slot was left to work in",
-                    )
-                )
+            place = stack.enter_context(station_folder())
+            server = stack.enter_context(SinkServer(journal, on_event=self._seen, folder=place))
+            past = self._past()
+            order = self._begin(server.emit, past, journal)
+            ground = Ground(
+                self.bench, self.job, self.folder, self._books, server.emit, server.address, locks,
+                self._loader.confirm_off, self._stopped, self._progress, self._operator,
+            )  # fmt: skip
+            line = self._set_up(stack, ground, order, past)
+            self._work(line)
+            if self._lost is not None:
+                raise self._lost
+            self._prompts.close()
+            self._note_what_is_left(server.emit)
             code = self._exit_code()
             server.emit(events.RunEnded(run=self.folder.id, exit_code=int(code), duration_s=time.monotonic() - began))
+            self._ended = True
         return code
 
     def stop(self) -> None:
         """Ask every unit to end; their outputs go off. Returns at once."""
         self._stopped.set()
-        for process in list(self._processes.values()):
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
+        for worker in list(self._workers.values()):
+            worker.signal()
 
-    def _run_started(self) -> events.RunStarted:
-        product = self.slots[0].product
-        last = self.job.stages[-1]
+    def do(self, command: dict[str, Any]) -> dict[str, Any]:
+        """An order from a person, as in `rig.line.orders`. Thread-safe. UsageProblem for one that cannot be."""
+        self._ready.wait(_READY_S)
+        if self._orders is None:
+            raise UsageProblem("the run has not begun yet")
+        return self._orders.do(command)
+
+    # -- before the first unit -------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        """What makes no sense to begin."""
+        if self.job.rules.operator == "required" and not self.job.operator and not self._attended:
+            raise UsageProblem("an operator is required and nobody is there to ask: name one with --operator")
+        for slot in self.slots:
+            total, amps = slot.supply.amps, self.job.current_limit or slot.product.supply.current_limit
+            if total is not None and amps > total:
+                raise UsageProblem(
+                    f"slot {slot.name} may draw {amps:g} A, and its supply {slot.table.supply} gives {total:g} A in "
+                    "all: lower the current limit, or correct `amps` of the supply in the bench file"
+                )
+
+    def _lock(self, slot: Slot) -> contextlib.AbstractContextManager[int]:
+        return slot_lock(slot, patience_s=_ORPHANS_S if self._resume else 0.0)
+
+    def _past(self) -> Past | None:
+        """The run as it was left; None where this is its beginning."""
+        if not self._resume:
+            return None
+        found, _ = read_journal(self.folder.journal)
+        past = read_past(found, self.job, self.slots)
+        self._books = past.books
+        return past
+
+    def _begin(self, emit: Callable[[Event], None], past: Past | None, journal: Journal) -> Order:
+        """The run's first word, now or after a crash; what is to be done."""
+        tools = {
+            "rig": metadata.version("rig"),
+            "python": platform.python_version(),
+            "pyvisa": metadata.version("pyvisa"),
+            "pyserial": metadata.version("pyserial"),
+            "flasher": self.job.flasher,
+        }
+        if past is None:
+            emit(self._run_started(tools))
+            order = Order(first_boards(self.job, [slot.name for slot in self.slots]), [], list(self.job.units))
+        else:
+            close_past(past, self.slots, emit, self._loader.confirm_off)
+            emit(
+                events.RunResumed(
+                    run=self.folder.id,
+                    command=self.job.command,
+                    station=platform.node(),
+                    operator=self.job.operator,
+                    tools=tools,
+                )
+            )
+            order = order_of(past, self.job, self.slots)
+        if journal.dropped is not None:
+            emit(events.Noted(level="warning", text=journal.dropped))
+        if self.job.waive_calibration:
+            text = f"a calibration past its date was waived: {self.job.waive_calibration}"
+            emit(events.Noted(level="warning", text=text))
+        return order
+
+    def _run_started(self, tools: dict[str, str]) -> events.RunStarted:
+        product, last = limited(self.slots[0].product, self.job), self.job.stages[-1]
         return events.RunStarted(
             run=self.folder.id,
             command=self.job.command,
@@ -135,225 +200,172 @@ class Station:
             simulated=self.bench.simulated,
             speed=self.bench.speed,
             product=product.name,
+            batch=self.job.batch,
+            operator=self.job.operator,
             image=last.image.name if last.image else None,
             image_sha256=last.image_sha256,
             limits_version=product.limits_version,
             tasks=[stage.task for stage in self.job.stages],
-            tools={
-                "rig": metadata.version("rig"),
-                "python": platform.python_version(),
-                "pyvisa": metadata.version("pyvisa"),
-                "pyserial": metadata.version("pyserial"),
-                "flasher": self.job.flasher,
-            },
+            tools=tools,
+            profiles=profiles_of(self.bench, self.slots),
+            instruments=instruments_of(self.slots),
+            job=job_to_dict(self.job),
         )
 
-    def _seen(self, event: Event) -> None:
-        if isinstance(event, events.UnitStarted):
-            self._courses[event.unit] = _Course()
-        course = self._courses.get(getattr(event, "unit", None) or "")
-        if course is not None:
-            if isinstance(event, events.WriteBegun):
-                course.writing = True
-            elif isinstance(event, events.WriteEnded):
-                course.writing = False
-            elif isinstance(event, events.UnitEnded):
-                course.outcome, course.code = event.outcome, event.code
-        self._on_event(event)
+    def _set_up(self, stack: contextlib.ExitStack, ground: Ground, order: Order, past: Past | None) -> Line:
+        """Everything that works on the run, in the order in which it is taken down again from the end."""
+        job, names = self.job, [slot.name for slot in self.slots]
+        asks_who = job.rules.operator == "required" and not job.operator
+        self._emit = ground.emit
+        queue = Queue(
+            order.rest, names, self._stopped, first=order.first, loaded=order.loaded, golden=job.rules.golden.serial,
+            scanned=job.scanned, open_end=job.scanned and not job.units, identified=not asks_who,
+            one_by_one=job.rules.first_article and not (past is not None and past.approved),
+        )  # fmt: skip
+        self._queue = queue
+        begun = past.prompts if past is not None else 0
+        prompts = Prompts(ground.emit, self._stopped, ask=self._loader.ask, attended=self._attended, begun=begun)
+        self._prompts = prompts
+        line = Line(ground, queue, prompts, self.slots, self._journal_lost)
+        control = stack.enter_context(ControlServer(ground.address.parent, self.do))
+        live = self._live = Live(self.folder.path, names, self._fixed(str(control.address)), self._standing)
+        stack.callback(self._close_live, live)
+        budget = Budget({slot.table.supply: slot.supply.amps for slot in self.slots})
+        crew = Crew(ground, queue, prompts, self._loader, budget, live, line, resumed=past is not None)
+        self._workers = {slot.name: Worker(crew, slot) for slot in self.slots}
+        before = self._passed_before if job.rules.already_passed == "refuse" else lambda unit: None
+        self._orders = Orders(ground, queue, prompts, line, live, self._workers, self.stop, before)
+        self._ready.set()
+        self._follower = stack.enter_context(Follower(self._url, self.folder, self._warn))
+        stack.callback(prompts.close)
+        if asks_who:
+            self._orders.ask_operator()
+        if past is not None:
+            self._catch_up(line, queue)
+        return line
+
+    def _catch_up(self, line: Line, queue: Queue) -> None:
+        """What the dead station owed to units that had passed."""
+        by_name = {slot.name: slot for slot in self.slots}
+        good = [unit for unit, outcome in self._books.outcomes().items() if outcome and outcome.good]
+        for unit in good:
+            course = self._books.last(unit)
+            if course is not None and self._books.done(unit) and unit not in self._books.labelled:
+                line.label(course, by_name.get(course.slot))
+        if good and queue.one_by_one:
+            line.ask_approval(good[0])
+
+    def _close_live(self, live: Live) -> None:
+        self._ended = True
+        live.close()
+
+    def _warn(self, text: str) -> None:
+        """Of the database: on record while the run lasts."""
+        if self._emit is not None and not self._ended:
+            with contextlib.suppress(JournalLost):
+                self._emit(events.Noted(level="warning", text=text))
+
+    # -- the units -------------------------------------------------------------------------------------
+
+    def _work(self, line: Line) -> None:
+        workers = list(self._workers.values())
+        for worker in workers:
+            worker.start()
+        left = workers
+        while left := [worker for worker in left if not worker.join(_LOOK_S / len(left))]:
+            with contextlib.suppress(JournalLost):  # whoever wrote last has told
+                line.look()
+        image = self.job.rules.park_image
+        if image is not None and not self._stopped.is_set() and self._lost is None:
+            stage = Stage("convert", image)
+            parking = [
+                threading.Thread(target=worker.park, args=(stage,), name=f"park {worker.slot.name}")
+                for worker in workers
+                if worker.slot.name not in self._queue.out
+            ]
+            for thread in parking:
+                thread.start()
+            for thread in parking:
+                thread.join()
+
+    def _note_what_is_left(self, emit: Callable[[Event], None]) -> None:
+        left = self._queue.left()
+        if left and not self._stopped.is_set():
+            why = "no slot was left to work in"
+            if len(self._queue.out) < len(self.slots):
+                why = "the line was stopped" if self._queue.line is not None else "the run was ended before"
+            emit(events.Noted(level="warning", text=f"{left} unit(s) were not started: {why}"))
 
     def _exit_code(self) -> Exit:
-        outcomes = {course.outcome for course in self._courses.values()}
+        found = self._books.outcomes()
+        outcomes = set(found.values())
         if self._stopped.is_set() or Outcome.ABORTED in outcomes:
             return Exit.ABORTED
         if outcomes & {Outcome.FAIL, Outcome.UNVERIFIED}:
             return Exit.FAILED
-        if outcomes & {Outcome.BLOCKED, None} or len(self._courses) < len(self.job.units):
+        if outcomes & {Outcome.BLOCKED, None} or self._books.never_begun() or self._queue.left():
             return Exit.BLOCKED
         return Exit.GOOD
 
-    # -- a slot ----------------------------------------------------------------------------------------
+    # -- what is heard ---------------------------------------------------------------------------------
 
-    def _next_unit(self, slot: Slot) -> str | None:
-        with self._queue_lock:
-            if slot.name in self._loaded and not self._stopped.is_set():
-                return self._loaded.pop(slot.name)
-            return self._queue.popleft() if self._queue and not self._stopped.is_set() else None
+    def _seen(self, event: Event) -> None:
+        """Every event of the run, once it is on disk."""
+        self._books.take(event)
+        if self._live is not None:
+            self._live.take(event)
+        if self._follower is not None:
+            self._follower.poke()
+        self._on_event(event)
 
-    def _work(self, slot: Slot, server: SinkServer) -> None:
-        """Units in this slot until there are none, or the slot itself turns out bad: that blocks this slot only."""
-        loaded = True
-        while (unit := self._next_unit(slot)) is not None:
-            try:
-                if not loaded:
-                    self._loader.next_board(slot, unit)
-                loaded = False
-                for attempt, stage in enumerate(self.job.stages, start=1):
-                    self._attempt(slot, unit, attempt, stage, server)
-                    outcome = self._courses[unit].outcome
-                    if outcome is None or not outcome.good:
-                        break
-            except Exception as problem:
-                if not isinstance(problem, RigError):
-                    log.exception("slot %s", slot.name)
-                if self._courses.get(unit) is None:
-                    with self._queue_lock:
-                        self._queue.appendleft(unit)
-                if not self._stopped.is_set():
-                    self._out_of_use(slot, scrub(str(problem)) or type(problem).__name__, server)
-                return
-            if self._courses[unit].outcome is Outcome.BLOCKED and self._queue:
-                self._out_of_use(slot, f"unit {unit} was blocked there", server)
-                return
+    def _progress(self, slot: str, unit: str, what: str, done: int, total: int) -> None:
+        if self._live is not None:
+            self._live.progress(slot, what, done, total)
+        self._on_progress(slot, unit, what, done, total)
 
-    def _out_of_use(self, slot: Slot, why: str, server: SinkServer) -> None:
-        text = f"slot {slot.name} is out for the rest of this run: {why}"
-        server.emit(events.Noted(slot=slot.name, level="warning", text=text))
+    def _operator(self) -> str | None:
+        return self._orders.operator if self._orders is not None else self.job.operator
 
-    def _attempt(self, slot: Slot, unit: str, attempt: int, stage: Stage, server: SinkServer) -> None:
-        """One stage of a unit, in a process of its own."""
-        began = time.monotonic()
-        if attempt > 1:
-            self._courses[unit] = _Course()
-            if self._stopped.is_set():
-                self._never_begun(slot, unit, attempt, stage, server)
-                return
-        ours, theirs = socket.socketpair()
-        output = self.folder.new_unit_dir(unit, attempt) / "pytest.log"
-        with theirs, output.open("wb") as file:
-            os.fchmod(file.fileno(), 0o600)
-            process = subprocess.Popen(
-                self._command(slot, unit, attempt, stage, server.address, theirs.fileno()),
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                pass_fds=[theirs.fileno(), self._locks[slot.name]],
-                start_new_session=True,  # a Ctrl-C in the terminal is the station's to pass on
-                env=_environment(),
-            )
-        self._processes[slot.name] = process
-        if self._stopped.is_set():
-            process.send_signal(signal.SIGTERM)
-        follower = threading.Thread(target=self._follow, args=(ours, slot.name, unit), daemon=True)
-        follower.start()
-        self._wait(process)
-        follower.join(1)
-        ours.close()
-        self._close_unit(slot, unit, attempt, process.returncode, time.monotonic() - began, server, output)
+    def _journal_lost(self, problem: JournalLost) -> None:
+        self._lost = self._lost or problem
+        self.stop()
 
-    def _never_begun(self, slot: Slot, unit: str, attempt: int, stage: Stage, server: SinkServer) -> None:
-        """The run was stopped between two stages: the record says which one the board did not get."""
-        who: dict[str, Any] = {"unit": unit, "slot": slot.name, "attempt": attempt}
-        server.emit(events.UnitStarted(**who, flasher=self.job.flasher, task=stage.task))
-        sentence = f"stopped before this {stage.task} began; what was done before it stands"
-        server.emit(
-            events.UnitEnded(
-                **who,
-                outcome=Outcome.ABORTED,
-                duration_s=0.0,
-                sentence=sentence,
-                supply_off_confirmed=self._loader.confirm_off(slot),
-            )
-        )
+    def _passed_before(self, unit: str) -> str | None:
+        """A sentence on the earlier run that a unit passed; None too where that cannot be told."""
+        try:
+            product, task, runs = self.slots[0].product.name, self.job.stages[-1].task, self.folder.path.parent
+            return passed_before(self._url, unit, product, task, runs=runs)
+        except RigError:
+            return None
 
-    def _command(self, slot: Slot, unit: str, attempt: int, stage: Stage, address: Path, fd: int) -> list[str]:
-        folder = self.folder.unit_dir(unit, attempt)
-        command = [
-            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"),
-            *("-p", "no:unraisableexception"),  # it looks through all objects at the end: half a second of the CPU
-            *("-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT)),
-            str(ROOT / "tests_hil" / "test_conversion.py"),
-            *("--bench", str(self.bench.path), "--slot", slot.name, *self._what(stage, unit)),
-            *("--flasher", self.job.flasher, f"--unit={unit}", "--attempt", str(attempt)),
-            *("--run-dir", str(self.folder.path), "--station", str(address), "--owner-fd", str(fd)),
-            *("--slot-lock", str(self._locks[slot.name])),
-            *("--html", str(folder / "unit.html"), "--self-contained-html"),
-        ]
-        command += ["--backup", self.job.backup]
-        if self.job.accept_no_backup:
-            command += [f"--accept-no-backup={self.job.accept_no_backup}"]
-        if self.job.no_boot_proof:
-            command += ["--no-boot-proof"]
-        if self.job.current_limit is not None:
-            command += ["--current-limit", f"{self.job.current_limit:g}"]
-        return command
+    # -- how it stands ---------------------------------------------------------------------------------
 
-    def _what(self, stage: Stage, unit: str) -> list[str]:
-        """The options that say what is done, and with which content."""
-        job, words = self.job, ["--task", stage.task]
-        words += [f"--image={stage.image}"] if stage.image else [f"--restore={job.backups[unit]}"]
-        words += [f"--image-sha256={stage.image_sha256}"] if stage.image_sha256 else []
-        words += [f"--override={rule}" for rule in job.overrides]
-        if job.mac and stage.task == "recover":
-            words += ["--mac", job.mac]
-        if stage.task == "convert" and job.provision:
-            words += [f"--provision={job.provision}"]
-        if job.no_provision:
-            words += ["--no-provision"]
-        return words
+    @property
+    def _url(self) -> str:
+        """Of the database."""
+        return url_of(self.folder.path.parent, self.bench.config.records.url, self.bench.path.parent)
 
-    def _follow(self, connection: socket.socket, slot: str, unit: str) -> None:
-        with connection.makefile("r", errors="replace") as lines:
-            for line in lines:
-                what, done, total = line.rsplit(" ", 2)
-                self._on_progress(slot, unit, what, int(done), int(total))
+    def _fixed(self, control: str) -> dict[str, Any]:
+        product = self.slots[0].product
+        return {
+            "run": self.folder.id, "pid": os.getpid(), "control": control, "batch": self.job.batch,
+            "product": product.name, "mains": product.mains, "simulated": self.bench.simulated,
+            "speed": self.bench.speed, "scanned": self.job.scanned,
+        }  # fmt: skip
 
-    def _wait(self, process: subprocess.Popen[bytes]) -> None:
-        """Until the unit's process ends; after stop() it has a grace, then it is killed."""
-        deadline: float | None = None
-        while True:
-            try:
-                process.wait(0.2)
-                return
-            except subprocess.TimeoutExpired:
-                pass
-            if self._stopped.is_set():
-                deadline = deadline or time.monotonic() + _GRACE_S
-                if time.monotonic() > deadline:
-                    process.kill()
-
-    def _close_unit(
-        self,
-        slot: Slot,
-        unit: str,
-        attempt: int,
-        returncode: int,
-        seconds: float,
-        server: SinkServer,
-        output: Path,
-    ) -> None:
-        """A unit that did not say how it ended, or whose process contradicts it, gets its end here."""
-        course = self._courses.setdefault(unit, _Course())
-        good = course.outcome is not None and course.outcome.good
-        if course.outcome is None or (good and returncode != 0):
-            how = f"signal {signal.Signals(-returncode).name}" if returncode < 0 else f"exit code {returncode}"
-            outcome, code = Outcome.BLOCKED, "crashed"
-            if course.writing:
-                outcome, code = Outcome.UNVERIFIED, "half-written"
-            elif self._stopped.is_set():
-                outcome, code = Outcome.ABORTED, "crashed"
-            server.emit(
-                events.UnitEnded(
-                    unit=unit,
-                    slot=slot.name,
-                    attempt=attempt,
-                    outcome=outcome,
-                    duration_s=seconds,
-                    code=code,
-                    sentence=f"the unit's process ended with {how}; {self._last_line(output)}",
-                    supply_off_confirmed=self._loader.confirm_off(slot),
-                )
-            )
-        page = output.with_name("unit.html")
-        if not page.exists() or not page.stat().st_size:
-            text = f"unit {unit} has no page: {page} could not be written"
-            server.emit(events.Noted(unit=unit, slot=slot.name, level="warning", text=text))
-
-    def _last_line(self, output: Path) -> str:
-        lines = [line for line in output.read_text(errors="replace").splitlines() if line.strip()]
-        return f"its last line: {scrub(lines[-1], self.job.secrets)[:200]}" if lines else "it printed nothing"
-
-
-def _environment() -> dict[str, str]:
-    """Ours, without what would change which of a unit's steps run."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")}
-    return kept | {"PYTHONUNBUFFERED": "1"}
+    def _standing(self) -> dict[str, Any]:
+        queue, why = self._queue, None
+        if self._ended:
+            state = "ended"
+        elif self._stopped.is_set():
+            state = "stopping"
+        elif (why := queue.line) is not None:
+            state = "stopped-line"
+        elif queue.waits_for_operator:
+            state, why = "waiting", "nobody has said who works here"
+        else:
+            state = "running"
+        return {
+            "state": state, "why": why, "operator": self._operator(), "units_total": len(self._books.units),
+            "counters": self._books.counters(), "out": queue.out, "prompts": self._prompts.listed(),
+        }  # fmt: skip

@@ -57,7 +57,7 @@ class _Event(BaseModel):
     mono_ns: int = Field(default_factory=time.monotonic_ns)
     boot_id: str = Field(default_factory=boot_id)
     schema_version: int = SCHEMA
-    chain: str | None = Field(default=None, exclude=True)  # read from a journal's line; the journal itself writes it
+    chain: str | None = Field(default=None, exclude=True)  # of its line, see rig.records.chain; the journal writes it
 
 
 class Instrument(BaseModel):

@@ -1,4 +1,5 @@
-"""The journal of a run: an append-only file of events, one JSON object a line, with exactly one writer.
+"""The journal of a run: an append-only file of events, one JSON object a line, with exactly one writer. Each line
+carries its link of the chain (`rig.records.chain`).
 
 An event is announced by being in here: `append` returns once the line is on disk, so whatever leans on the
 event (writing a board after `backup-kept`) may go ahead. A crash can tear the last line only; the reader drops
@@ -20,6 +21,7 @@ from pydantic import ValidationError
 
 from rig.errors import Exit, RigError, UsageProblem
 from rig.files import fsync_dir
+from rig.records.chain import forged, last_link, split
 from rig.records.events import SCHEMA, Event, parser
 
 _LOCK_PATIENCE_S = 0.5  # `is_live` holds the lock for a moment; a second writer holds it for good
@@ -35,12 +37,14 @@ class Journal:
     """The single writer of a run's journal.jsonl.
 
     Opening creates the file (0600) or goes on with an existing one; a torn last line of a crashed writer is cut
-    off first and told in `dropped`. Raises UsageProblem when another process is writing the same journal.
+    off first and told in `dropped`. `head` is the chain's last link, 64 zeros before the first. Raises UsageProblem
+    when another process is writing the same journal.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.dropped: str | None = None
+        self.head = ""
         self._lock = threading.Lock()
         self._lost: str | None = None
         try:
@@ -62,10 +66,11 @@ class Journal:
         Raises JournalLost when the disk refuses; then the file holds what it held before, and later calls raise
         as well. Raises ValueError for an event that could not be read back (a bug in whoever made it).
         """
-        line = line_of(event)
+        body = line_of(event).rstrip(b"\n")
         with self._lock:
             if self._lost is not None:
                 raise JournalLost(self._lost)
+            line, head = forged(self.head, body)
             start = os.fstat(self._fd).st_size
             try:
                 _write_all(self._fd, line)
@@ -75,6 +80,7 @@ class Journal:
                 with contextlib.suppress(OSError):  # a tail left behind is dropped by the reader anyway
                     os.ftruncate(self._fd, start)
                 raise JournalLost(self._lost) from error
+            self.head = head
 
     def close(self) -> None:
         """Give up the journal; another writer may open it. Closing twice is fine."""
@@ -93,8 +99,10 @@ class Journal:
         self.close()
 
     def _mend(self) -> None:
-        """Cut a torn last line off, or the next event would be glued to it and both lost."""
-        _, torn, keep = _parse(self.path, self.path.read_bytes())
+        """Cut a torn last line off, or the next event would be glued to it and both lost; find the chain's end."""
+        raw = self.path.read_bytes()
+        _, torn, keep = _parse(self.path, raw)
+        self.head = last_link(raw[:keep].split(b"\n"))
         if torn is not None:
             os.ftruncate(self._fd, keep)
             os.fsync(self._fd)
@@ -102,7 +110,9 @@ class Journal:
 
 
 def line_of(event: Event) -> bytes:
-    """An event as its journal line, newline included. Raises ValueError if the line would not read back.
+    """An event as its journal line, newline included, without its link of the chain.
+
+    Raises ValueError if the line would not read back.
 
     NaN and infinity become null, which only fields that allow None survive.
     """
@@ -152,7 +162,7 @@ def _parse(path: Path, raw: bytes) -> tuple[list[Event], str | None, int]:
     keep = 0
     for number, line in enumerate(lines, start=1):
         try:
-            events.append(parser.validate_json(line))
+            events.append(parser.validate_json(split(line)[0]))
         except ValidationError as error:
             if number == len(lines) and not tail and not _is_json(line):
                 torn = _torn(path, number, line)

@@ -171,7 +171,8 @@ class SinkServer:
     `on_event(event)` is called after an event is durable, one at a time and in the journal's order (a failing
     callback is logged and harms nothing). `on_lost(unit)` is called when a client went away without having sent
     `unit-ended`, after its last event. Both run in the clients' threads; both may call `emit`.
-    Raises UsageProblem when the socket cannot be made.
+    The socket is made in `folder`, which is its owner's to remove and private, else in a temporary one of its own.
+    Raises UsageProblem when it cannot be made.
     """
 
     def __init__(
@@ -179,6 +180,7 @@ class SinkServer:
         journal: Journal,
         on_event: Callable[[Event], None] | None = None,
         on_lost: Callable[[str], None] | None = None,
+        folder: Path | None = None,
     ) -> None:
         self._journal = journal
         self._on_event = on_event
@@ -187,8 +189,8 @@ class SinkServer:
         self._guard = threading.Lock()
         self._clients: dict[socket.socket, threading.Thread] = {}
         self._closing = False
-        self._folder = Path(tempfile.mkdtemp(prefix="rig-station-"))  # 0700
-        self.address = self._folder / "events"  # where clients connect to
+        self._made = None if folder else Path(tempfile.mkdtemp(prefix="rig-station-"))  # 0700
+        self.address = (folder or self._made or Path()) / "events"  # where clients connect to
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             if len(str(self.address).encode()) > _LONGEST_ADDRESS:
@@ -238,7 +240,8 @@ class SinkServer:
 
     def _clear(self) -> None:
         self._listener.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._made is not None:
+            shutil.rmtree(self._made, ignore_errors=True)
 
     def _accept(self) -> None:
         while True:

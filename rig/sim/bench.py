@@ -244,14 +244,16 @@ class SimBench:
         threading.Thread(target=self._control.serve_forever, args=(0.05,), daemon=True).start()
 
     def hand(self, message: dict[str, Any]) -> dict[str, Any]:
-        """One request to a slot: `change` puts the next unit in, faults begin and are healed, the others go to the
-        board as they are."""
+        """One request to a slot: `change` puts the next unit in, or the one whose `flash` (a file) and `efuse` are
+        given, as `dump` told them; faults begin and are healed, the others go to the board as they are."""
         slot = message.pop("slot")
         if slot not in self.boards:
             return {"error": f"no slot {slot}; there are {', '.join(self.boards)}"}
         if message["op"] not in HANDS:
             return {"error": f"no operation {message['op']!r}; there are {', '.join(HANDS)}"}
         board = self.boards[slot]
+        if message["op"] == "change" and "flash" in message:
+            return board.ask(op="load-flash", flash=message["flash"], efuse=message["efuse"])
         if message["op"] == "change":
             flash, efuse = self.next_board(slot)
             return board.ask(op="load-flash", flash=str(flash), efuse=efuse.hex())

@@ -115,6 +115,25 @@ class Driver(Disturbance):
         return self._next
 
 
+class Noise(Disturbance):
+    """Bytes to the host that no chip sent, every `period` real seconds."""
+
+    def __init__(self, size: int, period: float, seed: int) -> None:
+        self._size = size
+        self._period = period
+        self._next = 0.0
+        self._random = random.Random(seed)
+
+    def murmurs(self, now: float) -> bytes:
+        if now < self._next:
+            return b""
+        self._next = now + self._period
+        return self._random.randbytes(self._size)
+
+    def next_event(self) -> float:
+        return self._next
+
+
 @dataclass
 class _Active:
     fault: Fault
@@ -225,6 +244,8 @@ class Disturbances:
         if name == "rx1-driver":
             period = options["period"] / self._speed if options["kind"] == "tuyamcu" else 0.0
             return Driver(options["wins"], period, self._seed)
+        if name == "noise":
+            return Noise(int(options["bytes"]), options["period"], self._seed)
         if name == "late":
             return Late(options["ms"])
         if name == "doubled":

@@ -148,6 +148,18 @@ _BOARDS = [
         apart="port",
     ),
     Fault(
+        "noise", "adaptor",
+        "bytes come that nobody sent, so many every `period` seconds, whatever the chip does",
+        "a needle without contact whose wire picks up what is near it, a port wired to another slot's board",
+        {
+            "port": _PORT,
+            "bytes": Option(6, "how many at a time", 1, 64),
+            "period": Option(0.1, "real seconds between two of them", 0.001, 3600),
+            "after": _AFTER,
+        },
+        apart="port",
+    ),
+    Fault(
         "lose", "adaptor",
         "bytes go missing",
         "an adaptor's small buffer at a high baud, a host that reads too late",

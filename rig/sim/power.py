@@ -62,6 +62,7 @@ class Rail:
         self._released_at = math.inf  # when the chip starts, if the rail stays above the rising level
         self._sag_end = math.inf
         self.trace = Trace(max(rail.trace_seconds, 2 * rail.meter_seconds))
+        self._rest: tuple[object, ...] | None = None  # the state in which it stands still, if it does
 
     # -- what acts on it -------------------------------------------------------------------------------
 
@@ -148,11 +149,18 @@ class Rail:
         Then the rail stands at that moment, and the caller sets the new load and calls again.
         """
         target = self.model(now)
+        if self._rests:
+            if target > self._t:
+                self._t = target
+                self.trace.lengthen(target)
+            return False
         while True:
             span, turns = self._next()
             if self._t + span > target:
                 if target > self._t:
                     self._move(target - self._t)
+                    if span >= _FOREVER and self.trace.flat_at(self._x):
+                        self._rest = self._state()
                 return False
             self._move(span)
             if self._t >= self._sag_end:
@@ -166,8 +174,24 @@ class Rail:
 
     def next_event(self) -> float:
         """When the rail reaches the end of what one closed form says, and may cross a reset level (inf: never)."""
+        if self._rests:
+            return math.inf
         span, _ = self._next()
         return math.inf if span >= _FOREVER else self._wall(self._t + span)
+
+    @property
+    def _rests(self) -> bool:
+        """It stands still, until something acts on it: a bench looks at its boards thousands of times a second, and
+        most of the time nothing about their rails changes."""
+        return self._rest is not None and self._rest == self._state()
+
+    def _state(self) -> tuple[object, ...]:
+        """All that acts on it, and where it stands."""
+        feed = self.feed
+        return (
+            *(self._x, self._ref, self._load, self.alive, self._contact, self._released_at, self._sag_end),
+            *(feed.set_point.on, feed.set_point.volts, feed.set_point.amps, feed.fixed, feed.sag),
+        )
 
     def _next(self) -> tuple[float, bool]:
         """(model seconds until the form changes, whether the chip then goes into or out of reset)."""
@@ -195,6 +219,7 @@ class Rail:
 
     def _move(self, span: float) -> None:
         """Follow the present form for `span`; at its very end x stands exactly where the form ends."""
+        self._rest = None
         segment = self._segment()
         if span > 0.0:
             segment.length = span
@@ -365,7 +390,8 @@ class Rail:
         volts, amps = self.trace.metered(self._t - self.constants.meter_seconds, self._t)
         if volts != volts:
             volts, amps = self._x, 0.0
-        return volts, amps, "cc" if self._segment().limited else "cv"
+        limited = self.trace.segments[-1].limited if self._rests else self._segment().limited
+        return volts, amps, "cc" if limited else "cv"
 
 
 def _crossing(segment: Segment, level: float) -> float:

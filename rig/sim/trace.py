@@ -86,9 +86,22 @@ class Trace:
             last.length = segment.start + segment.length - last.start
         else:
             self.segments.append(segment)
-        horizon = segment.start + segment.length - self.seconds
+        self._forget(segment.start + segment.length - self.seconds)
+
+    def lengthen(self, until: float) -> None:
+        """The last segment goes on to the moment `until`."""
+        last = self.segments[-1]
+        last.length = until - last.start
+        self._forget(until - self.seconds)
+
+    def _forget(self, horizon: float) -> None:
         while self.segments[0].start + self.segments[0].length < horizon:
             self.segments.popleft()
+
+    def flat_at(self, x: float) -> bool:
+        """Whether the last segment stands still, at `x`."""
+        last = self.segments[-1] if self.segments else None
+        return last is not None and last.x == x and last.a == last.b * x
 
     def _between(self, begin: float, end: float) -> list[tuple[Segment, float, float]]:
         """The segments from `begin` to `end`, with the part of each, seconds after its start."""

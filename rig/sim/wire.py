@@ -52,8 +52,12 @@ class Disturbance:
         """Bytes that somebody else puts on the chip's RX line now, with their baud."""
         return []
 
+    def murmurs(self, now: float) -> bytes:
+        """Bytes that reach the host now and that the chip never sent."""
+        return b""
+
     def next_event(self) -> float:
-        """When it speaks next (inf: never)."""
+        """When it speaks or murmurs next (inf: never)."""
         return float("inf")
 
 
@@ -143,6 +147,7 @@ class Wire:
             data = disturbance.to_chip(data)
             for said, baud in disturbance.speaks(now):
                 self._towards_chip(now, said, baud)
+            self._pass_on(disturbance.murmurs(now))
         self._towards_chip(now, data, self._host_baud)
         self._host_baud = self._read_baud()
 
@@ -213,6 +218,10 @@ class Wire:
         data = self.heard(data, baud, self._read_baud())
         for disturbance in self.disturbances:
             data = disturbance.to_host(data)
+        self._pass_on(data)
+
+    def _pass_on(self, data: bytes) -> None:
+        """To the host's port, which keeps only so much for a host that does not read."""
         try:
             done = os.write(self.master, data) if data and self.plugged else 0
         except (BlockingIOError, OSError):

@@ -7,6 +7,8 @@ arrived earlier, by one byte time for each byte behind it, but never before the 
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import threading
 import time
@@ -14,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 import serial
 
@@ -111,10 +113,13 @@ class BootLog:
     it through `rig.scrub` before anybody sees it.
     """
 
-    def __init__(self, port: serial.Serial, name: str, path: Path | None, baud: int) -> None:
+    def __init__(
+        self, port: serial.Serial, name: str, path: Path | None, baud: int, live: Path | None = None
+    ) -> None:
         self.name = name
         self._port = port
         self._path = path
+        self._live = _private(live)
         self._splitter = LineSplitter(baud)
         self._raw = bytearray()
         self._lines: list[LogLine] = []
@@ -127,12 +132,13 @@ class BootLog:
         self._thread.start()
 
     @classmethod
-    def open(cls, port_url: str, path: Path | None = None, *, baud: int = BAUD) -> Self:
-        """Open the port (exclusively) and read from now on. With `path` the log is saved there on close.
+    def open(cls, port_url: str, path: Path | None = None, *, baud: int = BAUD, live: Path | None = None) -> Self:
+        """Open the port (exclusively) and read from now on. With `path` the log is saved there on close; to `live`
+        each line goes as it comes, for whoever watches: private, not synced, given up when the disk refuses.
 
         Raises BenchBlocked("port-lost") if the port is missing, in use or not allowed.
         """
-        return cls(open_port(port_url, baud, timeout=_IDLE_S), port_url, path, baud)
+        return cls(open_port(port_url, baud, timeout=_IDLE_S), port_url, path, baud, live)
 
     def mark(self, name: str, mono_ns: int | None = None) -> int:
         """Note that `name` happened now, or at `mono_ns`; returns its monotonic nanoseconds.
@@ -225,6 +231,9 @@ class BootLog:
             self._changed.notify_all()
         self._thread.join()
         self._port.close()
+        if self._live is not None:
+            with contextlib.suppress(OSError):
+                self._live.close()
         if self._path is not None:
             self.save(self._path)
 
@@ -253,8 +262,31 @@ class BootLog:
     def _take(self, chunk: bytes, read_ns: int) -> None:
         with self._changed:
             self._raw += chunk
-            self._lines += self._splitter.feed(chunk, read_ns)
+            lines = self._splitter.feed(chunk, read_ns)
+            self._lines += lines
             self._changed.notify_all()
+        self._show("".join(f"{line.text}\n" for line in lines))
+
+    def _show(self, text: str) -> None:
+        if self._live is None or not text:
+            return
+        try:
+            self._live.write(text)
+        except OSError:
+            with contextlib.suppress(OSError):  # closing writes what is left, and fails alike
+                self._live.close()
+            self._live = None
+
+
+def _private(path: Path | None) -> IO[str] | None:
+    """`path` open for lines, readable by its owner only; None where there is none, or the disk refuses."""
+    if path is None:
+        return None
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    except OSError:
+        return None
+    return os.fdopen(fd, "w", buffering=1, encoding="utf-8")
 
 
 def _test(wanted: Wanted) -> Callable[[LogLine], bool]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from rig.chip.frames import ERASE_SIZES, PREFIX, SECTOR, Header, Long, Reply, Short
 from rig.chip.ids import SCTRL_EFUSE_CTRL
+from rig.errors import BenchBlocked
 
 _EFUSE_WRITE = 0x2
 _SR_ONE_TIME = 0x3900  # LB1-LB3 and SRP1 lock for good. Source: SPI NOR data sheets of this class (GD25Q16)
@@ -75,18 +76,26 @@ class Guard:
         self._flash_size = flash_size
         self._ranges: tuple[tuple[int, int], ...] = ()
         self._stopped = False  # since writes were allowed
+        self.sealed = False
         self.refusals: list[Refusal] = []
 
     def allow_writes(self, ranges: Sequence[tuple[int, int]]) -> None:
         """Open (offset, length) ranges for erase and program, widened to whole sectors.
 
-        Call it only after the backup's event is durable in the journal.
+        Call it only after the backup's event is durable in the journal. BenchBlocked("guard-stopped") once sealed.
         """
+        if self.sealed:
+            raise BenchBlocked("guard-stopped", "the guard is sealed: what is done to this board writes nothing")
         self._stopped = False
         self._ranges = _merged(
             (start // SECTOR * SECTOR, min(-(-(start + length) // SECTOR) * SECTOR, self._flash_size))
             for start, length in ranges
         )
+
+    def seal(self) -> None:
+        """Closed for good: for plans that only look."""
+        self.forbid_writes()
+        self.sealed = True
 
     def forbid_writes(self) -> None:
         self._ranges = ()

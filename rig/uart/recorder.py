@@ -9,6 +9,7 @@ from rig.chip.frames import Header, Long, ReplyParser
 from rig.uart.trace import Command, Section
 
 _LINK = "link-check"
+_MOST_UNASKED = 0x1000  # bytes kept; more is a running firmware's chatter
 
 
 class Recorder:
@@ -20,6 +21,7 @@ class Recorder:
         self._current: Command | None = None  # what late bytes belong to: not a pulse of the reset lines
         self._asked: Header | None = None  # the same command's frame
         self._replies = ReplyParser()
+        self.unasked = bytearray()  # what came since the last command had its answer
 
     def section(self, title: str) -> None:
         """What comes from here on belongs to `title`."""
@@ -34,6 +36,7 @@ class Recorder:
         if refused is None:  # the chip does not hear of one that is stopped: what comes answers the one before
             self._current, self._asked = command, header
             self._replies.clear()
+            self.unasked.clear()
         begun = self.sections[-1].index if self.sections else 0
         last = self.commands[-1] if len(self.commands) > begun else None
         if last is not None and command.name == last.name == _LINK:
@@ -66,6 +69,8 @@ class Recorder:
         """
         command, asked = self._current, self._asked
         if command is None or asked is None or command.answered:
+            self.unasked += data
+            del self.unasked[:-_MOST_UNASKED]
             return False
         now = time.monotonic_ns()
         command.reply_ns = command.reply_ns or now

@@ -104,6 +104,12 @@ class Tap:
         return self._recorder.commands
 
     @property
+    def unasked(self) -> bytes:
+        """What the board said since its last command was answered, the last 4 KiB of it: nobody asked for that."""
+        with self._turn():
+            return bytes(self._recorder.unasked)
+
+    @property
     def lines(self) -> str:
         """Where the flasher's RTS and DTR are heard: see `rig.uart.lines.environment`."""
         return self._lines.address

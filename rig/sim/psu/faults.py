@@ -97,12 +97,16 @@ class Faults:
 
     def get(self, name: str) -> Options | None:
         """The options of a fault that is on; it is not counted."""
+        if not self._active:  # asked with every line of a client, and nearly always so
+            return None
         with self._lock:
             active = self._active.get(name)
             return active.options if active else None
 
     def take(self, name: str) -> Options | None:
         """The options of a fault if it strikes now: this one is counted, and the last of its `times` ends it."""
+        if not self._active:
+            return None
         with self._lock:
             active = self._active.get(name)
             if active is None:
@@ -118,6 +122,8 @@ class Faults:
 
     def until(self, name: str) -> float | None:
         """When a fault with `seconds` is over (infinity: when it is cleared); None if it is not on."""
+        if not self._active:
+            return None
         with self._lock:
             active = self._active.get(name)
             if active is None:

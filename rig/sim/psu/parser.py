@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from rig.sim.psu.status import ScpiError
 
@@ -65,6 +65,7 @@ class Unit:
         return self.header.startswith("*")
 
 
+@lru_cache(maxsize=512)  # a client asks the same few questions again and again
 def parse_unit(text: str) -> Unit:
     """The unit in `text`. Raises -101, -111, -113 or what :func:`split_outside` raises."""
     if not all(" " <= char <= "~" or char == "\t" for char in text):

@@ -1,0 +1,67 @@
+"""What is typed or scanned at the terminal, as commands to the station."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from rig.errors import UsageProblem
+from rig.records.events import Prompted
+
+HELP = (
+    "Scan or type a serial number, with its slot before it (A SN001) or without; answer a question by its answer; "
+    "Enter: done. /abort [SLOT]  /release [SLOT]  /operator NAME  /rework UNIT WHAT  /retest UNIT"
+)
+
+
+def command_for(line: str, slots: Collection[str], prompts: Iterable[Prompted]) -> dict[str, Any] | None:
+    """The command for `Station.do` that a line means, by the questions that are open, oldest first; None: none.
+
+    An answer goes to the oldest question that has it; all else is a serial number. Raises UsageProblem for a command
+    that does not exist or lacks a word.
+    """
+    text = line.strip()
+    if text.startswith("/"):
+        return _command(text[1:].split())
+    slot, rest = _slot_before(text, slots)
+    questions = [each for each in prompts if slot in (None, each.slot)]
+    for prompt in questions:
+        answer = _answer(rest, prompt)
+        if answer is not None:
+            return {"do": "answer", "prompt": prompt.prompt, "answer": answer, "who": None, "by": "terminal"}
+    if not rest:
+        return None
+    asked = next((each.slot for each in questions if each.what == "scan"), None)
+    return {"do": "scan", "slot": slot or asked, "text": rest, "who": None}
+
+
+def _slot_before(text: str, slots: Collection[str]) -> tuple[str | None, str]:
+    """`A SN001`: a slot's name alone is a serial number like any other."""
+    first, _, rest = text.partition(" ")
+    return (first, rest.strip()) if rest.strip() and first in slots else (None, text)
+
+
+def _answer(text: str, prompt: Prompted) -> str | None:
+    """`text` as an answer to `prompt`, None if it is none. A choice may be cut short where no other begins so."""
+    if prompt.what == "scan":
+        return None
+    if prompt.choices:
+        fits = [choice for choice in prompt.choices if text and choice.lower().startswith(text.lower())]
+        exact = [choice for choice in fits if choice.lower() == text.lower()]
+        return (exact or fits)[0] if exact or len(fits) == 1 else None
+    return "done" if text.lower() in ("", "done", (prompt.unit or "").lower()) else None
+
+
+def _command(words: list[str]) -> dict[str, Any]:
+    name, rest = (words[0] if words else ""), words[1:]
+    if name == "abort" and len(rest) < 2:
+        return {"do": "abort", **({"slot": rest[0]} if rest else {})}
+    if name == "release" and len(rest) < 2:
+        return {"do": "release", "slot": rest[0], "who": None} if rest else {"do": "release-line", "who": None}
+    if name == "operator" and rest:
+        return {"do": "operator", "who": " ".join(rest)}
+    if name == "rework" and len(rest) > 1:
+        return {"do": "rework", "unit": rest[0], "what": " ".join(rest[1:]), "who": None}
+    if name == "retest" and len(rest) == 1:
+        return {"do": "retest", "unit": rest[0]}
+    raise UsageProblem(HELP)

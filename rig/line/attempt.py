@@ -1,0 +1,283 @@
+"""One attempt at a unit: a pytest process of its own, watched from its start to its end.
+
+A process that hangs in a step is ended: SIGTERM, a grace, SIGKILL. One that died without a word, or that contradicts
+what it wrote, gets its end on record here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rig.bench.bench import Bench, Slot
+from rig.line.books import Books, Course
+from rig.line.job import Job, Stage
+from rig.records import events
+from rig.records.events import Event, Outcome, Role
+from rig.records.run import RunFolder
+from rig.scrub import scrub
+
+ROOT = Path(__file__).resolve().parents[2]  # the checkout is the rig
+GRACE_S = 15.0  # from SIGTERM to SIGKILL for a unit's process
+BETWEEN_S = 120.0  # choice: longest time outside of any step: Python's start, and closing down
+_LOOK_S = 0.2
+# plugins that may be installed and that our own plans have no use for: a quarter second of CPU for each unit
+_UNUSED = ("xdist", "xdist.looponfail", "anyio")
+_SUITES = {"verify": "test_verify.py", "burn-in": "test_burn_in.py"}
+
+Progress = Callable[[str, str, str, int, int], None]
+"""Called with (slot, unit, what, done, total)."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all attempts of a run share. `locks`: descriptors of the slots' locks, held for the whole run; `address`:
+    where units hand their events to; `confirm_off`: reads a slot's output back off."""
+
+    bench: Bench
+    job: Job
+    folder: RunFolder
+    books: Books
+    emit: Callable[[Event], None]
+    address: Path
+    locks: dict[str, int]
+    confirm_off: Callable[[Slot], bool]
+    stopped: threading.Event
+    on_progress: Progress = lambda slot, unit, what, done, total: None
+    operator: Callable[[], str | None] = lambda: None
+
+
+@dataclass
+class Attempt:
+    """`run()` is done when the unit has its end on record and its process is gone. `stop()` ends it early."""
+
+    ground: Ground
+    slot: Slot
+    unit: str
+    number: int
+    stage: Stage
+    role: Role = "unit"
+    reboots: int = 0
+    _process: subprocess.Popen[bytes] | None = None
+    _aborted: threading.Event = field(default_factory=threading.Event)
+    _overran: str | None = None
+
+    @property
+    def _who(self) -> dict[str, Any]:
+        return {"unit": self.unit, "slot": self.slot.name, "attempt": self.number}
+
+    @property
+    def _stopping(self) -> bool:
+        return self.ground.stopped.is_set() or self._aborted.is_set()
+
+    def stop(self) -> None:
+        """Ask the unit to end; its output goes off. Returns at once; may be called from a signal handler."""
+        self._aborted.set()
+        self.signal()
+
+    def signal(self) -> None:
+        """SIGTERM to the unit's process, if it is there."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+
+    def run(self) -> Course:
+        """Raises what prevents the process from starting: then nothing of it is on record."""
+        began = time.monotonic()
+        ours, theirs = socket.socketpair()
+        with contextlib.closing(ours):
+            with theirs:
+                output = self.ground.folder.new_unit_dir(self.unit, self.number) / "pytest.log"
+                self._process = self._start(output, theirs.fileno())
+            if self._stopping:
+                self.signal()
+            follower = threading.Thread(target=self._follow, args=(ours,), daemon=True)
+            follower.start()
+            self._wait(began)
+            follower.join(1)
+        self._close(time.monotonic() - began, output)
+        course = self.ground.books.course(self.unit, self.number)
+        assert course is not None
+        return course
+
+    def never_begun(self) -> None:
+        """The run was stopped before this stage: the record says which one the board did not get."""
+        self._started()
+        sentence = f"stopped before this {self.stage.task} began; what was done before it stands"
+        self._ended(Outcome.ABORTED, None, sentence, 0.0)
+
+    # -- the process -----------------------------------------------------------------------------------
+
+    def _start(self, output: Path, owner: int) -> subprocess.Popen[bytes]:
+        lock = self.ground.locks[self.slot.name]
+        with output.open("wb") as file:
+            os.fchmod(file.fileno(), 0o600)
+            return subprocess.Popen(
+                self.command(owner),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                pass_fds=[owner, lock],
+                start_new_session=True,  # a Ctrl-C in the terminal is the station's to pass on
+                env=_environment(),
+            )
+
+    def command(self, owner: int) -> list[str]:
+        """The unit's command line; `owner`: the descriptor by which it sees us go."""
+        ground, job = self.ground, self.ground.job
+        folder = ground.folder.unit_dir(self.unit, self.number)
+        words = [
+            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"),
+            *("-p", "no:unraisableexception"),  # it looks through all objects at the end: half a second of the CPU
+            *self._suite(),
+            *("--bench", str(ground.bench.path), "--slot", self.slot.name, *self._what()),
+            *("--flasher", job.flasher, f"--unit={self.unit}", "--attempt", str(self.number)),
+            *("--run-dir", str(ground.folder.path), "--station", str(ground.address), "--owner-fd", str(owner)),
+            *("--slot-lock", str(ground.locks[self.slot.name])),
+            *("--html", str(folder / "unit.html"), "--self-contained-html", "--backup", job.backup),
+        ]
+        words += ["--role", self.role] if self.role != "unit" else []
+        words += [f"--operator={who}"] if (who := ground.operator()) else []
+        if job.accept_no_backup:
+            words += [f"--accept-no-backup={job.accept_no_backup}"]
+        if job.no_boot_proof:
+            words += ["--no-boot-proof"]
+        if job.current_limit is not None:
+            words += ["--current-limit", f"{job.current_limit:g}"]
+        if job.limits:
+            limits = {name: each.model_dump(mode="json", exclude_defaults=True) for name, each in job.limits.items()}
+            words += [f"--limits={json.dumps(limits)}"]
+        return words
+
+    def _suite(self) -> list[str]:
+        """Which tests, and by which configuration."""
+        ours = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT)]
+        if self.stage.task == "suite":
+            suite = str(self.ground.job.suite)
+            return ["-p", "fixtures.plugins", *ours, suite, f"--suite={suite}"]
+        lean = [word for plugin in _UNUSED for word in ("-p", f"no:{plugin}")]
+        return [*lean, *ours, str(ROOT / "tests_hil" / _SUITES.get(self.stage.task, "test_conversion.py"))]
+
+    def _what(self) -> list[str]:
+        """The options that say what is done, and with which content."""
+        job, stage = self.ground.job, self.stage
+        words = ["--task", stage.task]
+        if stage.task == "restore":
+            words += [f"--restore={job.backups[self.unit]}"]
+        words += [f"--image={stage.image}"] if stage.image else []
+        words += [f"--image-sha256={stage.image_sha256}"] if stage.image_sha256 else []
+        words += [f"--override={rule}" for rule in job.overrides]
+        if job.mac and stage.task == "recover":
+            words += ["--mac", job.mac]
+        if stage.task != "recover" and job.provision:
+            words += [f"--provision={job.provision}"]
+        if job.no_provision:
+            words += ["--no-provision"]
+        if stage.task == "burn-in" and (reboots := self.reboots or job.reboots):
+            words += ["--reboots", str(reboots)]
+        return words
+
+    def _follow(self, connection: socket.socket) -> None:
+        with connection.makefile("r", errors="replace") as lines, contextlib.suppress(OSError, ValueError):
+            for line in lines:
+                what, done, total = line.rsplit(" ", 2)
+                self.ground.on_progress(self.slot.name, self.unit, what, int(done), int(total))
+
+    def _wait(self, began: float) -> None:
+        """Until the process ends. Once it is stopped, or a step takes too long, it has a grace, then it is killed."""
+        assert self._process is not None
+        deadline: float | None = None
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_LOOK_S)
+                return
+            if deadline is None and not self._stopping:
+                self._overran = self._too_long(began)
+                if self._overran:
+                    self._process.send_signal(signal.SIGTERM)
+            if deadline is None and (self._overran or self._stopping):
+                deadline = time.monotonic() + GRACE_S
+            if deadline is not None and time.monotonic() > deadline:
+                self._process.kill()
+
+    def _too_long(self, began: float) -> str | None:
+        """A sentence once the step under way, or what is between steps, takes longer than it may."""
+        course, now = self.ground.books.course(self.unit, self.number), time.monotonic()
+        if course is None:
+            since, limit, what = began, BETWEEN_S, "its first step"
+        elif course.phase is not None:
+            since, limit = course.phase_began_ns / 1e9, course.limit_s or float("inf")
+            what = f"the step {course.phase}"
+        else:
+            since, limit, what = max(began, course.last_ns / 1e9), BETWEEN_S, "what is between two steps"
+        if now - since <= limit:
+            return None
+        return f"{what} was not over after {limit:g} s, so the unit's process was ended"
+
+    # -- its end ---------------------------------------------------------------------------------------
+
+    def _close(self, seconds: float, output: Path) -> None:
+        """A unit that did not say how it ended, or whose process contradicts it, gets its end here."""
+        assert self._process is not None
+        code = self._process.returncode
+        course = self.ground.books.course(self.unit, self.number)
+        if course is None:
+            self._started()
+        writing = course is not None and course.writing
+        if self._overran and (course is None or course.outcome in (None, Outcome.ABORTED)):
+            half = "; the board is half written: its content is not known" if writing else ""
+            self._ended(Outcome.BLOCKED, "step-timeout", f"{self._overran}{half}", seconds)
+        elif course is None or course.outcome is None or (course.outcome.good and code != 0):
+            how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            outcome, name = (Outcome.ABORTED if self._stopping else Outcome.BLOCKED), "crashed"
+            if writing:
+                outcome, name = Outcome.UNVERIFIED, "half-written"
+            self._ended(outcome, name, f"the unit's process ended with {how}; {self._last_line(output)}", seconds)
+        page = output.with_name("unit.html")
+        if not page.exists() or not page.stat().st_size:
+            text = f"unit {self.unit} has no page: {page} could not be written"
+            self.ground.emit(events.Noted(unit=self.unit, slot=self.slot.name, level="warning", text=text))
+
+    def _started(self) -> None:
+        self.ground.emit(
+            events.UnitStarted(
+                **self._who,
+                flasher=self.ground.job.flasher,
+                task=self.stage.task,
+                role=self.role,
+                operator=self.ground.operator(),
+                suite=str(self.ground.job.suite) if self.stage.task == "suite" else None,
+            )
+        )
+
+    def _ended(self, outcome: Outcome, code: str | None, sentence: str, seconds: float) -> None:
+        self.ground.emit(
+            events.UnitEnded(
+                **self._who,
+                outcome=outcome,
+                duration_s=seconds,
+                code=code,
+                sentence=sentence,
+                supply_off_confirmed=self.ground.confirm_off(self.slot),
+            )
+        )
+
+    def _last_line(self, output: Path) -> str:
+        lines = [line for line in output.read_text(errors="replace").splitlines() if line.strip()]
+        return f"its last line: {scrub(lines[-1], self.ground.job.secrets)[:200]}" if lines else "it printed nothing"
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without what would change which of a unit's steps run."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")}
+    return kept | {"PYTHONUNBUFFERED": "1"}

@@ -1,0 +1,173 @@
+"""The books of a batch: what became of each unit, from the journal's events and nothing else.
+
+Every unit is in one place: never begun, at work, or ended by its last attempt. A resumed run reads its books from
+the journal and goes on with them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rig.records import events
+from rig.records.events import Event, Outcome, Task
+
+
+@dataclass
+class Course:
+    """One attempt, as far as it has come."""
+
+    unit: str
+    slot: str
+    attempt: int
+    task: Task
+    began_ns: int
+    boot_id: str
+    outcome: Outcome | None = None
+    code: str | None = None
+    sentence: str | None = None
+    writing: bool = False  # between write-begun and write-ended: nobody knows what the board holds
+    identity: str | None = None
+    mac: str | None = None
+    firmware: str = ""
+    phase: str | None = None
+    phase_began_ns: int = 0
+    limit_s: float | None = None
+    last_ns: int = 0  # of its last event
+
+    @property
+    def over(self) -> bool:
+        return self.outcome is not None
+
+
+class Books:
+    """Takes events in the journal's order. Thread-safe. `units`: the batch's; `last_task`: of a unit's way."""
+
+    def __init__(self, units: Iterable[str], last_task: Task) -> None:
+        self.units = dict.fromkeys(units)  # in order; scanned ones are added as they begin
+        self._last_task = last_task
+        self._lock = threading.Lock()
+        self._courses: dict[str, list[Course]] = {}  # of units
+        self._all: dict[tuple[str, int], Course] = {}  # of golden units and parked boards too
+        self.labelled: set[str] = set()
+        self._reworked: set[str] = set()
+        self._passes: dict[str, int] = {}
+
+    def take(self, event: Event) -> None:
+        with self._lock:
+            if isinstance(event, events.UnitStarted):
+                self._started(event)
+            elif isinstance(event, events.Labelled):
+                self.labelled.add(event.unit)
+            elif isinstance(event, events.Reworked):
+                self._reworked.add(event.unit)
+            else:
+                course = self._all.get((getattr(event, "unit", None) or "", getattr(event, "attempt", 0)))
+                if course is not None:
+                    _take(course, event)
+                    self._count_pass(course)
+
+    def _started(self, event: events.UnitStarted) -> None:
+        course = Course(event.unit, event.slot, event.attempt, event.task, event.mono_ns, event.boot_id)
+        self._all[event.unit, event.attempt] = course
+        if event.role == "unit":
+            self.units.setdefault(event.unit)
+            self._courses.setdefault(event.unit, []).append(course)
+            self._reworked.discard(event.unit)
+            self.labelled.discard(event.unit)
+
+    def _count_pass(self, course: Course) -> None:
+        mine = self._courses.get(course.unit, [])
+        if course.outcome and course.outcome.good and course.task == self._last_task and course in mine:
+            self._passes.setdefault(course.unit, len(self._passes) + 1)
+
+    # -- of one unit -----------------------------------------------------------------------------------
+
+    def course(self, unit: str, attempt: int) -> Course | None:
+        with self._lock:
+            return self._all.get((unit, attempt))
+
+    def last(self, unit: str) -> Course | None:
+        """A unit's last attempt; None: it was never begun."""
+        with self._lock:
+            mine = self._courses.get(unit)
+            return mine[-1] if mine else None
+
+    def attempts(self, unit: str) -> int:
+        """The highest attempt number so far, of any role; 0: none."""
+        with self._lock:
+            return max((attempt for name, attempt in self._all if name == unit), default=0)
+
+    def identities(self, unit: str) -> list[str]:
+        """What the board called itself, by attempt."""
+        with self._lock:
+            return [each.identity for each in self._courses.get(unit, []) if each.identity]
+
+    def done(self, unit: str) -> bool:
+        """Judged, good or bad, after all that a unit gets: nothing is left to do on resume."""
+        course = self.last(unit)
+        if course is None or course.outcome is None or course.writing:
+            return False
+        if course.outcome is Outcome.FAIL:
+            return True
+        return course.outcome.good and (course.task == self._last_task or course.task == "burn-in")
+
+    def reworked(self, unit: str) -> bool:
+        """Whether something was done to it by hand since its last attempt."""
+        with self._lock:
+            return unit in self._reworked
+
+    # -- of all ----------------------------------------------------------------------------------------
+
+    def open(self) -> list[Course]:
+        """Attempts without an end, golden ones too."""
+        with self._lock:
+            return [course for course in self._all.values() if not course.over]
+
+    def half_written(self) -> list[Course]:
+        """Last attempts that left their board between two contents."""
+        with self._lock:
+            return [each[-1] for each in self._courses.values() if each[-1].writing]
+
+    def outcomes(self) -> dict[str, Outcome | None]:
+        """By unit, in order of the batch: the outcome of its last attempt, None while it is at work. A unit that was
+        never begun is not in here."""
+        with self._lock:
+            return {unit: self._courses[unit][-1].outcome for unit in self.units if unit in self._courses}
+
+    def never_begun(self) -> list[str]:
+        with self._lock:
+            return [unit for unit in self.units if unit not in self._courses]
+
+    def pass_number(self, unit: str) -> int:
+        """The how-many-th unit of the batch it was that passed, counted from 1; 0: it did not."""
+        with self._lock:
+            return self._passes.get(unit, 0)
+
+    def counters(self) -> dict[str, int]:
+        """Units by state; they add up to the batch."""
+        found = self.outcomes()
+        counted = {each.value: sum(1 for one in found.values() if one is each) for each in Outcome}
+        running = sum(1 for one in found.values() if one is None)
+        return counted | {"running": running, "remaining": len(self.never_begun())}
+
+
+def _take(course: Course, event: Event) -> None:
+    course.last_ns = event.mono_ns
+    if isinstance(event, events.PhaseStarted):
+        course.phase, course.phase_began_ns, course.limit_s = event.phase, event.mono_ns, event.limit_s
+    elif isinstance(event, events.PhaseEnded):
+        course.phase, course.limit_s = None, None
+    elif isinstance(event, events.WriteBegun):
+        course.writing = True
+    elif isinstance(event, events.WriteEnded):
+        course.writing = False
+    elif isinstance(event, events.BackupKept):
+        course.identity = course.identity or event.identity
+    elif isinstance(event, events.Measured) and event.name in ("firmware", "firmware_version") and event.value:
+        course.firmware = f"{course.firmware} {event.value}".strip()
+    elif isinstance(event, events.UnitEnded):
+        course.outcome, course.code, course.sentence = event.outcome, event.code, event.sentence
+        course.mac, course.identity = event.mac or course.mac, event.identity or course.identity
+        course.phase, course.limit_s = None, None

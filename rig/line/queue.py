@@ -1,0 +1,267 @@
+"""Which unit a slot begins next, and whether it may begin now.
+
+Nothing is begun while the line is stopped, before a required operator is known, while the first article waits, or in
+a slot that is out. A unit whose slot cannot have it goes back in front, for the others.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from rig.errors import UsageProblem
+from rig.records.events import Role
+
+_LOOK_S = 0.2  # `stopped` is set by signal handlers, which may wake nobody
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a slot does next. `loaded`: the board is in it already."""
+
+    unit: str
+    role: Role = "unit"
+    loaded: bool = False
+
+
+class Queue:
+    """The units of a run between its slots. Thread-safe.
+
+    `loaded`: slot -> unit whose board is in it at the start. `golden`: the golden unit's serial number. `one_by_one`:
+    until the line is released as approved, one unit at a time (first article). `scanned`: units come by `scan`;
+    `units` then are all that may, unless `open_end`. `first`: units begun before all others, scanned or not.
+    """
+
+    def __init__(
+        self,
+        units: Iterable[str],
+        slots: Iterable[str],
+        stopped: threading.Event,
+        *,
+        first: Iterable[str] = (),
+        loaded: Mapping[str, str] | None = None,
+        golden: str | None = None,
+        scanned: bool = False,
+        open_end: bool = False,
+        one_by_one: bool = False,
+        identified: bool = True,
+    ) -> None:
+        self._stopped = stopped
+        self._slots = list(slots)
+        self._loaded = dict(loaded or {})
+        taken = {*first, *self._loaded.values()}
+        rest = [unit for unit in units if unit not in taken]
+        self._waiting = deque(unit for unit in first if unit not in self._loaded.values())
+        self._waiting.extend(() if scanned else rest)
+        self._expected = None if open_end else set(rest if scanned else ())  # None: as many as come
+        self._scanned = scanned
+        self._assigned: dict[str, str] = {}  # slot -> unit that was scanned for it
+        self._golden = golden
+        self._one_by_one = one_by_one
+        self._identified = identified
+        self._asking: set[str] = set()
+        self._work: dict[str, Turn] = {}
+        self._out: dict[str, str] = {}
+        self._line: str | None = None
+        self._closed = False
+        self._changed = threading.Condition()
+
+    # -- a slot's worker -------------------------------------------------------------------------------
+
+    def next(self, slot: str, golden_due: Callable[[], bool] = lambda: False) -> Turn | None:
+        """Waits for this slot's next turn. None: nothing is left that it could do, or the run is stopped."""
+        with self._changed:
+            self._asking.add(slot)
+            try:
+                while not self._stopped.is_set() and not self._closed:
+                    turn = self._take(slot, golden_due) if self._may_begin(slot) else None
+                    if turn is not None:
+                        self._work[slot] = turn
+                        return turn
+                    if self._nothing_left():
+                        self._changed.notify_all()
+                        return None
+                    self._changed.wait(_LOOK_S)
+                return None
+            finally:
+                self._asking.discard(slot)
+
+    def _may_begin(self, slot: str) -> bool:
+        if slot in self._out or self._line is not None or not self._identified:
+            return False
+        return not (self._one_by_one and any(turn.role == "unit" for turn in self._work.values()))
+
+    def _take(self, slot: str, golden_due: Callable[[], bool]) -> Turn | None:
+        if slot in self._loaded:
+            return Turn(self._loaded.pop(slot), loaded=True)
+        if not (self._waiting or slot in self._assigned or self._awaits_scan()):
+            return None
+        if self._golden is not None and golden_due():
+            at_work = any(turn.role == "golden" for turn in self._work.values())
+            return None if at_work else Turn(self._golden, "golden")  # there is one golden unit
+        if slot in self._assigned:
+            return Turn(self._assigned.pop(slot))
+        return Turn(self._waiting.popleft()) if self._waiting else None
+
+    def _awaits_scan(self) -> bool:
+        return self._scanned and (self._expected is None or bool(self._expected))
+
+    def _nothing_left(self) -> bool:
+        return not (self._work or self._waiting or self._loaded or self._assigned or self._awaits_scan())
+
+    def over(self, slot: str) -> None:
+        """The slot's turn has ended."""
+        with self._changed:
+            self._work.pop(slot, None)
+            self._changed.notify_all()
+
+    def give_back(self, slot: str) -> None:
+        """The slot's turn could not begin: its unit is the next of the others, or to be scanned again."""
+        with self._changed:
+            turn = self._work.pop(slot, None)
+            if turn is not None and turn.role == "unit":
+                self._return(turn.unit)
+            self._changed.notify_all()
+
+    def _return(self, unit: str) -> None:
+        if not self._scanned:
+            self._waiting.appendleft(unit)
+        elif self._expected is not None:
+            self._expected.add(unit)
+
+    # -- what people order -----------------------------------------------------------------------------
+
+    def scan(self, slot: str | None, unit: str) -> str:
+        """`unit` is in `slot` (None: in the first slot that waits for a scan); the slot that has it now.
+
+        Raises UsageProblem where no slot waits. Whether the unit may come is the caller's to have asked."""
+        with self._changed:
+            if not self._scanned:
+                raise UsageProblem("units of this run are given by its list: nothing is to be scanned")
+            waiting = [name for name in self._slots if name in self._asking and name not in self._assigned]
+            waiting = [name for name in waiting if name not in self._loaded and name not in self._out]
+            if slot is None:
+                if not waiting:
+                    raise UsageProblem("no slot waits for a unit: wait until one has ended")
+                slot = waiting[0]
+            elif slot not in waiting:
+                raise UsageProblem(f"slot {slot} {self._why_not(slot)}: it cannot have another unit now")
+            self._assigned[slot] = unit
+            if self._expected is not None:
+                self._expected.discard(unit)
+            self._changed.notify_all()
+            return slot
+
+    def _why_not(self, slot: str) -> str:
+        if slot in self._out:
+            return "is out of use"
+        if slot in self._assigned:
+            return f"has unit {self._assigned[slot]}, which is about to begin"
+        turn = self._work.get(slot)
+        if turn is None:
+            return "waits for no scan"
+        return f"is at work on {turn.unit}"
+
+    def again(self, unit: str) -> None:
+        """A unit that is over is the next one; where units are scanned it may be scanned again."""
+        with self._changed:
+            if not self._scanned:
+                self._waiting.appendleft(unit)
+            elif self._expected is not None:
+                self._expected.add(unit)
+            self._changed.notify_all()
+
+    def identified(self) -> None:
+        """It is known who works here."""
+        with self._changed:
+            self._identified = True
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Nothing more is begun; what is at work ends."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    # -- the line and its slots ------------------------------------------------------------------------
+
+    def stop_line(self, why: str) -> bool:
+        """Nothing is begun until `release_line`. False: it was stopped already."""
+        with self._changed:
+            before, self._line = self._line, self._line or why
+            return before is None
+
+    def release_line(self, *, approved: bool = False) -> bool:
+        """False: the line was not stopped. `approved`: the first article is good, units may go side by side."""
+        with self._changed:
+            before, self._line = self._line, None
+            self._one_by_one = self._one_by_one and not approved
+            self._changed.notify_all()
+            return before is not None
+
+    def put_out(self, slot: str, why: str) -> bool:
+        """No unit begins in this slot until `back`. False: it was out already."""
+        with self._changed:
+            already = slot in self._out
+            self._out.setdefault(slot, why)
+            for kept in (self._loaded, self._assigned):
+                if slot in kept:
+                    self._return(kept.pop(slot))
+            self._changed.notify_all()
+            return not already
+
+    def back(self, slot: str) -> bool:
+        """False: the slot was not out."""
+        with self._changed:
+            was = self._out.pop(slot, None)
+            self._changed.notify_all()
+            return was is not None
+
+    # -- how it stands ---------------------------------------------------------------------------------
+
+    @property
+    def one_by_one(self) -> bool:
+        with self._changed:
+            return self._one_by_one
+
+    @property
+    def line(self) -> str | None:
+        """Why the line is stopped."""
+        with self._changed:
+            return self._line
+
+    @property
+    def out(self) -> dict[str, str]:
+        """Slots that are out, and why."""
+        with self._changed:
+            return dict(self._out)
+
+    @property
+    def asking(self) -> set[str]:
+        """Slots whose workers wait for their next unit."""
+        with self._changed:
+            return set(self._asking)
+
+    @property
+    def waits_for_operator(self) -> bool:
+        with self._changed:
+            return not self._identified
+
+    def at_work(self) -> set[str]:
+        """Units that are being loaded, are at work, or were scanned and are about to be."""
+        with self._changed:
+            return {turn.unit for turn in self._work.values()} | {*self._assigned.values(), *self._loaded.values()}
+
+    def left(self) -> int:
+        """Units that wait to be begun, as far as they are known."""
+        with self._changed:
+            waiting = len(self._waiting) + len(self._loaded) + len(self._assigned)
+            return waiting + len(self._expected or ())
+
+    def stuck(self) -> bool:
+        """Every slot is out, nothing is at work, and units are left."""
+        with self._changed:
+            all_out = all(slot in self._out for slot in self._slots)
+            return all_out and not self._work and not self._closed and not self._nothing_left()

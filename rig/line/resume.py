@@ -1,0 +1,137 @@
+"""Going on with a run that died or was stopped: what its journal says, what it left open, what comes first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from rig.bench.bench import Slot
+from rig.line.books import Books, Course
+from rig.line.job import Job
+from rig.records import events
+from rig.records.events import Event, Outcome
+
+_WHO_DIED = "the rig died"
+
+
+@dataclass
+class Past:
+    """A run as its journal has it. `boards`: slot -> the unit whose board was put in last. `prompts`: how many were
+    asked; `unanswered` of them are open; `out`: slots that are; `line`: the line is stopped; `approved`: the first
+    article."""
+
+    books: Books
+    boards: dict[str, str] = field(default_factory=dict)
+    prompts: int = 0
+    unanswered: list[str] = field(default_factory=list)
+    out: list[str] = field(default_factory=list)
+    line: bool = False
+    approved: bool = False
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which units are left. `loaded`: slot -> unit whose board is in it; `first`: before all others; then `rest`."""
+
+    loaded: dict[str, str]
+    first: list[str]
+    rest: list[str]
+
+
+def read_past(found: Sequence[Event], job: Job, slots: Sequence[Slot]) -> Past:
+    """The state of a run from all its events."""
+    past = Past(Books(job.units, job.stages[-1].task))
+    past.boards = first_boards(job, job.slots or [slot.name for slot in slots])
+    asked: dict[str, events.Prompted] = {}
+    for event in found:
+        past.books.take(event)
+        if isinstance(event, events.Prompted):
+            past.prompts += 1
+            asked[event.prompt] = event
+        elif isinstance(event, events.Answered):
+            question = asked.pop(event.prompt, None)
+            if question is not None and event.by != "stopped":
+                past.approved = past.approved or (question.what == "approve" and event.answer == "yes")
+                if question.what == "load" and question.slot and question.unit:
+                    past.boards[question.slot] = question.unit
+        elif isinstance(event, events.UnitStarted):
+            past.boards[event.slot] = event.unit
+        elif isinstance(event, events.SlotOut):
+            past.out.append(event.slot)
+        elif isinstance(event, events.SlotBack):
+            past.out = [slot for slot in past.out if slot != event.slot]
+        elif isinstance(event, events.LineStopped | events.LineReleased):
+            past.line = isinstance(event, events.LineStopped)
+    past.unanswered = list(asked)
+    return past
+
+
+def first_boards(job: Job, slots: Sequence[str]) -> dict[str, str]:
+    """slot -> unit whose board is in it when a run begins: first unit, first slot. None where units are scanned, or
+    the golden unit comes first."""
+    if job.scanned or job.rules.golden.serial is not None:
+        return {}
+    return dict(zip(slots, job.units, strict=False))
+
+
+def close_past(
+    past: Past, slots: Sequence[Slot], emit: Callable[[Event], None], confirm_off: Callable[[Slot], bool]
+) -> None:
+    """Give what was left open its end. The slots' locks are held: no process of the dead station is left."""
+    by_name = {slot.name: slot for slot in slots}
+    for course in past.books.open():
+        slot = by_name.get(course.slot)
+        off = confirm_off(slot) if slot is not None else None
+        emit(_end_of(course, off))
+    for prompt in past.unanswered:
+        emit(events.Answered(prompt=prompt, answer="", by="stopped"))
+    if past.line:
+        emit(events.LineReleased())
+    for name in past.out:
+        emit(events.SlotBack(slot=name))
+
+
+def _end_of(course: Course, off: bool | None) -> events.UnitEnded:
+    if course.writing:
+        outcome, code = Outcome.UNVERIFIED, "half-written"
+        sentence = f"{_WHO_DIED} while this board was being written: its content is not known"
+    else:
+        outcome, code = Outcome.BLOCKED, "crashed"
+        sentence = f"{_WHO_DIED} before this attempt had ended"
+    return events.UnitEnded(
+        unit=course.unit,
+        slot=course.slot,
+        attempt=course.attempt,
+        outcome=outcome,
+        duration_s=max(0.0, (course.last_ns or course.began_ns) - course.began_ns) / 1e9,  # until its last word
+        code=code,
+        sentence=sentence,
+        mac=course.mac,
+        identity=course.identity,
+        supply_off_confirmed=off,
+    )
+
+
+def order_of(past: Past, job: Job, slots: Sequence[Slot]) -> Order:
+    """What is left to do, once `close_past` is done: half-written boards first, then those between two stages, then
+    what was never begun, then what was blocked or aborted.
+
+    A board that is in a slot by a `change` command, or since the start, is worked on there, whatever its turn: the
+    command would put another one in. People are asked for every board.
+    """
+    books = past.books
+    left = [unit for unit in books.units if not books.done(unit)]
+    half = [course.unit for course in books.half_written()]
+    last = {unit: books.last(unit) for unit in left}
+    between = [unit for unit in left if (one := last[unit]) and one.outcome and one.outcome.good and unit not in half]
+    new = [unit for unit in left if last[unit] is None]
+    again = [unit for unit in left if unit not in (*half, *between, *new)]
+    loaded: dict[str, str] = {}
+    for slot in slots:
+        unit = past.boards.get(slot.name)
+        by_command = slot.table.change is not None and not job.scanned
+        if unit in left and (unit in half or by_command) and unit not in loaded.values():
+            loaded[slot.name] = unit
+    first = [unit for unit in half if unit not in loaded.values()]
+    rest = [unit for unit in (*between, *new, *again) if unit not in loaded.values()]
+    return Order(loaded, first, rest)

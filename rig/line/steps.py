@@ -1,0 +1,174 @@
+"""What the plans have in common: discharged, contact and identity, backup, proof of boot, steady current.
+
+A plan (tests_hil) says which of them are done and in which order; each is a step of its own on record.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from rig.errors import Coded
+from rig.flashers.base import ChipIdentity
+from rig.flashers.fit import require_chip
+from rig.flashers.matching import OWN, Known, Matched, read_by_matching
+from rig.line.boot import Boot, boot_unseen, require_boot, require_listed, watch_boot, weak_supply
+from rig.line.contact import check_contact
+from rig.line.identity import identity_of
+from rig.line.place import Place
+from rig.line.writes import cut_off
+from rig.records.backups import Backup, BackupStore
+from rig.records.blocks import BlockStore
+
+STEADY_SAMPLE_S = 1.0
+_STEADY_LOOKS = 5  # choice
+_BOOT_S = 30.0  # where a product does not say how long a boot may take
+
+
+def discharge(place: Place) -> None:
+    """Output off, rail below the product's off level: BenchBlocked("rail-stuck") if it does not fall."""
+    place.link.prepare()
+    place.record.measure("off_volts", place.link.off_volts, "V", high="rail-stuck")
+
+
+def identify(place: Place) -> ChipIdentity:
+    """Link checks first, then power; contact; chip, flash, MAC. UnitFailed for another chip than the product's."""
+    record = place.record
+    check_contact(place)
+    who = place.rom.identify(place.link, place.progress)
+    record.measure("chip", who.chip or "")
+    record.measure("flash_id", who.flash_id.hex() if who.flash_id else "")
+    record.measure("mac", who.mac or "")
+    record.mac, record.identity, record.efuse = who.mac, identity_of(who), who.efuse
+    require_chip(who, place.slot.product)
+    return who
+
+
+def read_flash(place: Place, known: Known | None) -> Matched:
+    """All of the flash, agreeing with the chip's CRC; what `known` has is told by CRC alone. Then `record.held`."""
+    read = read_by_matching(place.rom, place.link, place.slot.product.flash_size, known, place.progress)
+    place.record.held = read.data
+    for retry in read.retries:
+        place.record.note(f"{place.rom.name}: {retry}", warning=True)
+    return read
+
+
+def take_backup(place: Place, *, fast: bool, accept_none: str | None = None) -> Backup | None:
+    """All of the flash, durable on disk, before anything is written; the first one of a board stays its backup.
+
+    `fast`: what earlier boards held too is not read again. `accept_none`: the reason why a board that cannot be read
+    is worked on all the same; then None. Raises UnitFailed("unreadable" or "backup-mismatch") without it.
+    """
+    record = place.record
+    store = BackupStore(record.run.path.parent / "backups")
+    blocks = BlockStore(record.run.path.parent / "blocks")
+    try:
+        read = read_flash(place, blocks if fast else None)
+    except Coded as problem:
+        if not accept_none or problem.code not in ("unreadable", "backup-mismatch"):
+            raise
+        record.note(f"backup: none ({problem}); accepted: {accept_none}", warning=True)
+        record.measure("backup", "none")
+        return None
+    identity = record.identity or f"slot-{place.slot.name}-{record.run.id}-{record.unit}"
+    now = store.keep(identity, read.data)
+    first = store.first(identity) or now
+    if first.sha256 != now.sha256:
+        record.note("this board has an earlier backup, which stays its backup; what it held now is kept too")
+        if said := cut_off(store.folder.parent, identity):
+            record.note(said, warning=True)
+    record.measure("backup", "complete")
+    record.measure("backup_time", read.seconds, "s")
+    record.measure("backup_read", read.read_size, "B")
+    record.measure("backup_matched", read.matched_size, "B")
+    kept = now if first.sha256 == now.sha256 else first
+    record.backup_kept(kept)
+    if read.matched:
+        record.note(
+            f"backup: {read.read_size} bytes read, {read.matched_size} known by the chip's CRC: blank, or as on "
+            "earlier boards",
+            read=read.read,
+            matched=read.matched,
+        )
+    _remember(blocks, read, place)
+    return kept
+
+
+def _remember(blocks: BlockStore, read: Matched, place: Place) -> None:
+    """For the next board. It only saves time: what goes wrong with it is noted."""
+    try:
+        blocks.add(read.data[:OWN])
+    except OSError as problem:
+        place.record.note(f"what this board held is not kept for the next one's backup: {problem}", warning=True)
+    for said in blocks.dropped:
+        place.record.note(said, warning=True)
+
+
+def boot(place: Place) -> Boot | None:
+    """Power-cycle, and hold the board until its firmware's own boot-complete marker, or as long as that takes. None
+    where no log port shows it: then it had its time, and its power all the while."""
+    place.rom.close()
+    if place.boot_log is None:
+        boot_unseen(place.link, place.listed, speed=place.bench.speed)
+        return None
+    limit = place.slot.product.limits.get("boot_time")
+    longest = (limit.maximum if limit else None) or _BOOT_S
+    return watch_boot(place.link, place.boot_log, place.profiles, longest, speed=place.bench.speed)
+
+
+def prove_boot(
+    place: Place,
+    firmware: str | None = None,
+    version: str | None = None,
+    *,
+    listed: bool = True,
+    judge: Callable[[Boot], None] = lambda boot: None,
+) -> Boot | None:
+    """A boot, on record, that comes up as `firmware` in `version` where these are known, as one that the product
+    lists (`listed`) where not, and as `judge` wants it.
+
+    Raises UnitFailed with what the log says of the board, BenchBlocked("weak-supply") for a rail that sagged.
+    """
+    record, seen = place.record, boot(place)
+    if seen is None:
+        record.measure("boot_proof", "none")
+        return None
+    verdict = seen.verdict
+    record.measure("boot_proof", verdict.kind.value)
+    record.measure("firmware", verdict.firmware or "")
+    record.measure("firmware_version", verdict.version or "")
+    record.measure("reset_cause", verdict.reset_cause or "")
+    record.measure("resets", verdict.resets)
+    require_boot(seen, place.power, firmware, version)
+    if firmware is None and listed:
+        require_listed(verdict.firmware, place.listed)
+    judge(seen)
+    record.measure("boot_time", seen.seconds, "s", low="not-complete", high="not-complete")
+    return seen
+
+
+def require_steady(place: Place, suffix: str = "") -> float:
+    """Amps that the running board draws once it is steady, inside the product's limits; `suffix` is put behind the
+    names.
+
+    A radio that calibrates or joins draws its peak (280 to 305 mA are documented) for as long as that takes, which is
+    no fault: above the maximum it is looked at again, a few times. A board that stays there fails.
+    """
+    limit = place.slot.product.limits.get("steady_current")
+    maximum = math.inf if limit is None or limit.maximum is None else limit.maximum
+    looks = 0
+    while True:
+        volts, amps = place.average(STEADY_SAMPLE_S)
+        place.link.check()
+        if sag := weak_supply(place.power):
+            raise sag
+        looks += 1
+        if amps <= maximum or looks == _STEADY_LOOKS:
+            break
+    if looks > 1:
+        place.record.note(f"the current was looked at {looks} times: at first it was above {maximum:g} A")
+    place.record.measure(
+        f"steady_current{suffix}", amps, "A", like="steady_current", low="not-complete", high="current-high"
+    )
+    place.record.measure(f"steady_volts{suffix}", volts, "V", like="steady_volts")
+    return amps

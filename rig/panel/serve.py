@@ -1,0 +1,65 @@
+"""The page's server: where it listens, and what it takes for others than this machine to reach it."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from rig.errors import UsageProblem
+from rig.panel.access import Access, is_loopback, read_token
+from rig.panel.app import make_app
+
+
+def door(host: str, tls_cert: Path | None, tls_key: Path | None, token_file: Path | None) -> Access:
+    """Who may come in at this address. UsageProblem for an address that others reach without TLS and a token."""
+    if (tls_cert is None) != (tls_key is None):
+        raise UsageProblem("--tls-cert and --tls-key: give both or neither")
+    if not is_loopback(host) and (tls_cert is None or token_file is None):
+        raise UsageProblem(
+            f"{host} can be reached from other machines: that takes --tls-cert, --tls-key and --token-file; "
+            "without them the page is for this machine only (--host 127.0.0.1)"
+        )
+    if tls_cert is not None and tls_key is not None:
+        _check_certificate(tls_cert, tls_key)
+    return Access(None if token_file is None else read_token(token_file), secure=tls_cert is not None)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes any free one. UsageProblem where the address is taken or not ours."""
+    if not 0 <= port <= 65535:
+        raise UsageProblem(f"--port takes 0 to 65535, not {port}")
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        made = socket.socket(family, kind)
+        try:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            made.bind(address)
+            made.listen(128)  # from here on a browser may come, and waits
+        except BaseException:
+            made.close()
+            raise
+    except OSError as problem:
+        raise UsageProblem(f"the page cannot listen at {host}, port {port}: {problem.strerror}") from None
+    return made
+
+
+def serve(runs: Path, access: Access, place: socket.socket, tls_cert: Path | None, tls_key: Path | None) -> None:
+    """Until Ctrl-C or SIGTERM."""
+    app: FastAPI = make_app(runs, access)
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=2, lifespan="off",
+        proxy_headers=False, limit_concurrency=256, h11_max_incomplete_event_size=16 << 10,
+        ssl_certfile=tls_cert, ssl_keyfile=tls_key,
+    )  # fmt: skip
+    uvicorn.Server(config).run(sockets=[place])
+
+
+def _check_certificate(cert: Path, key: Path) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
+    except (OSError, ssl.SSLError) as problem:
+        raise UsageProblem(f"the certificate {cert} with key {key} cannot be used: {problem}") from None

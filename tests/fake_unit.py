@@ -1,0 +1,132 @@
+"""A unit's process as the station sees one, without a board: what it says and how it ends is told by a file.
+
+RIG_FAKE_UNITS names a JSON file {"SN1": ["fail verify-failed", "pass"], ...}, a word an attempt, else `pass`:
+
+    pass            all is well                 fail CODE, blocked CODE     it is not
+    held            passes once the file <unit>.go is beside the JSON file
+    writing         write-begun, then as held
+    hang            a step of 0.2 s that does not end; `deaf`: and SIGTERM is not heard
+    die             kill -9 in a step           die-writing                 between write-begun and write-ended
+    silent          ends without a word
+
+Raw JSON and no rig modules: it starts in a few hundredths of a second.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+
+def option(name, default=None):
+    for place, word in enumerate(sys.argv):
+        if word == name:
+            return sys.argv[place + 1]
+        if word.startswith(name + "="):
+            return word.partition("=")[2]
+    return default
+
+
+UNIT, SLOT, ATTEMPT = option("--unit"), option("--slot"), int(option("--attempt"))
+WHO = {"unit": UNIT, "slot": SLOT, "attempt": ATTEMPT}
+
+
+class Station:
+    def __init__(self):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(option("--station"))
+        self.answers = self.socket.makefile("rb")
+        self.count = 0
+        self.socket.sendall(json.dumps({"unit": UNIT}).encode() + b"\n")
+
+    def emit(self, kind, **fields):
+        self.count += 1
+        now = {"utc": datetime.now(UTC).isoformat(), "mono_ns": time.monotonic_ns()}
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        event = {"kind": kind, **now, "boot_id": boot, **WHO, **fields}
+        self.socket.sendall(json.dumps({"n": self.count, "event": event}).encode() + b"\n")
+        if not json.loads(self.answers.readline() or "{}").get("n"):
+            os._exit(1)
+
+
+class Stopped(Exception):
+    pass
+
+
+def watch_owner():
+    owner = socket.socket(fileno=int(option("--owner-fd")))
+    while owner.recv(64):
+        pass
+    os._exit(1)
+
+
+def until(condition):
+    never = threading.Event()
+    while not condition():
+        never.wait(0.01)
+
+
+def behaviour():
+    path = os.environ["RIG_FAKE_UNITS"]
+    words = json.loads(Path(path).read_text()).get(UNIT, [])
+    word = words[ATTEMPT - 1] if len(words) >= ATTEMPT else "pass"
+    return word, os.path.join(os.path.dirname(path), UNIT + ".go")
+
+
+def stop(number, frame):
+    raise Stopped
+
+
+def write_begun(station):
+    station.emit("write-begun", image_sha256="0" * 64, ranges=[[0, 4096]])
+
+
+def step(station, word, go):
+    limit = 0.2 if word in ("hang", "deaf") else None
+    station.emit("phase-started", phase="work", limit_s=limit)
+    if word in ("die", "die-writing"):
+        if word == "die-writing":
+            write_begun(station)
+        os.kill(os.getpid(), signal.SIGKILL)
+    if word in ("hang", "deaf"):
+        until(lambda: False)
+    if word == "writing":
+        write_begun(station)
+    if word in ("held", "writing"):
+        until(lambda: os.path.exists(go))
+    if word == "writing":
+        station.emit("write-ended", verified=True)
+    station.emit("phase-ended", phase="work", outcome="pass", duration_s=0.1)
+
+
+def main():
+    threading.Thread(target=watch_owner, daemon=True).start()
+    word, go = behaviour()
+    if word == "silent":
+        return 0
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if word == "deaf" else stop)
+    station = Station()
+    role, task, operator = option("--role", "unit"), option("--task"), option("--operator")
+    station.emit("unit-started", task=task, role=role, operator=operator)
+    identity = os.environ.get("RIG_FAKE_IDENTITY", "uid-" + UNIT)
+    end = {"outcome": "pass", "supply_off_confirmed": True, "mac": "c8:47:8c:00:00:18", "identity": identity}
+    try:
+        kind, _, code = word.partition(" ")
+        step(station, kind, go)
+        if kind in ("fail", "blocked"):
+            end |= {"outcome": kind, "code": code, "sentence": "as it was told"}
+    except Stopped:
+        end |= {"outcome": "aborted", "sentence": "stopped"}
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    station.emit("unit-ended", duration_s=0.1, **end)
+    Path(option("--run-dir"), "units", UNIT, str(ATTEMPT), "unit.html").write_text("page")
+    return 0 if end["outcome"] == "pass" else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

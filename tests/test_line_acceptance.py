@@ -1,0 +1,122 @@
+"""The line as a whole: a box of boards with faults planted among them, over several slots, at a high simulated speed.
+Every planted fault ends in its own code, no good unit fails, no bad unit passes, the books balance.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from rig.records import events
+from rig.records.events import Outcome
+from rig.sim.faults import BOARD_FAULTS, SUPPLY_FAULTS
+from tests.line_faults import KINDS, PASS, Kind
+from tests.line_table import Line, Table, laid_table
+from tests.sim_process import rig
+
+pytest.importorskip("unicorn")
+
+
+def converted(folder: Path, kinds: Sequence[Kind], *, units: int, slots: int, seed: int, speed: float) -> Line:
+    """One batch from its start to its end."""
+    with laid_table(folder, kinds, units=units, slots=slots, seed=seed, speed=speed) as table:
+        process = table.begin()
+        try:
+            attend(process, table)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait(60)
+        return table.over(process.returncode)
+
+
+def attend(process: subprocess.Popen[str], table: Table) -> None:
+    """Stand beside the batch until it is over: begin what is to begin as a unit reads its backup; mend a supply once
+    its unit has ended, and let a slot be used again that had been found unusable with it."""
+    struck: set[str] = set()
+    seen = 0
+    while process.poll() is None:
+        time.sleep(0.1)
+        found = table.journal()
+        for event in found[seen:]:
+            kind = table.box.kinds.get(getattr(event, "unit", None) or "")
+            if isinstance(event, events.PhaseStarted) and event.phase == "backup" and event.unit not in struck:
+                struck.add(event.unit)
+                if kind is not None and kind.strikes == "backup":
+                    table.box.strike(event.slot, kind)
+            elif isinstance(event, events.UnitEnded) and kind is not None and kind.name.startswith("supply-"):
+                table.bench.hand("supply-heal", event.slot)
+            elif isinstance(event, events.SlotOut):
+                table.order(do="release", slot=event.slot, who="a test")
+        seen = len(found)
+
+
+def check(line: Line, units: int) -> None:
+    """All that has to hold, whichever board had what."""
+    ended, kinds = line.ended(), line.box.kinds
+    wrong = [
+        f"{unit} ({kinds[unit] or 'a good board'}): {end.outcome}, {end.code}: {end.sentence}"
+        for unit, end in ended.items()
+        if (str(end.outcome), end.code) not in (kind.ends if (kind := kinds[unit]) else (PASS,))
+    ]
+    assert not wrong, "\n".join(wrong)
+    for unit, end in ended.items():
+        assert end.supply_off_confirmed, unit
+        assert line.holds_the_image(unit) or not end.outcome.good, f"{unit} passed without its image"
+    begun = Counter(event.unit for event in line.found if isinstance(event, events.UnitStarted))
+    assert len(begun) == len(ended) == units
+    books = Counter(end.outcome for end in ended.values())
+    assert sum(books.values()) == units
+    assert books[Outcome.ABORTED] == books[Outcome.UNVERIFIED] == 0
+    assert line.exit_code == 1, line.said
+
+
+def rows(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    """All that a SQLite file holds, by table."""
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        names = [name for (name,) in database.execute("select name from sqlite_master where type = 'table'")]
+        return {name: sorted(database.execute(f'select * from "{name}"'), key=repr) for name in sorted(names)}
+
+
+def check_rebuilt(line: Line, folder: Path) -> None:
+    """The database that the station kept up to date, deleted and made again from the journals, is equal."""
+    database = line.run.path.parent / "rig.db"
+    before = rows(database)
+    attempts = sum(isinstance(event, events.UnitStarted) for event in line.found)
+    assert len(before["attempts"]) == attempts
+    database.unlink()
+    done = rig("records", "rebuild", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert rows(database) == before
+
+
+def test_every_kind_of_fault_is_planted() -> None:
+    """What is added to the faulty bench's catalogue is planted too."""
+    supplies = {f"supply-{name}" for name in SUPPLY_FAULTS}
+    assert {kind.name for kind in KINDS} == set(BOARD_FAULTS) | supplies
+
+
+FEW = tuple(kind for kind in KINDS if kind.name in ("short", "tx2-open") or kind.options.get("pin") == "3v3")
+
+
+def test_eight_units_with_faults_among_them(tmp_path: Path) -> None:
+    """The short cousin."""
+    line = converted(tmp_path, FEW, units=8, slots=4, seed=7, speed=40)
+    check(line, 8)
+    check_rebuilt(line, tmp_path)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", [1, 2])
+def test_sixty_four_units_over_eight_slots(tmp_path: Path, seed: int) -> None:
+    """Each kind of fault once among 64 boards; which board has it, and so in which slot, goes by the seed."""
+    line = converted(tmp_path, KINDS, units=64, slots=8, seed=seed, speed=10)
+    check(line, 64)
+    check_rebuilt(line, tmp_path)

@@ -1,0 +1,190 @@
+"""A station that is killed, and the run that goes on: nothing lost, no number twice, half-written boards first."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rig.errors import Exit, UsageProblem
+from rig.line.control import station_folder
+from rig.line.job import Job, Stage
+from rig.line.resume import close_past, order_of, read_past
+from rig.records import events
+from rig.supply import runtime
+from tests.station_bench import StationBench, fake_units
+from tests.test_station import balanced
+from tests.waiting import wait_until
+
+
+@pytest.fixture(autouse=True)
+def _fake_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_units(monkeypatch)
+
+
+def kill(bench: StationBench, job: object, **wait_for: object) -> None:
+    """A station in a process of its own, killed once units have begun as told."""
+    process = bench.spawn(job)  # type: ignore[arg-type]
+    try:
+        for unit, kind in wait_for.items():
+            bench.wait(kind, unit=unit, seconds=30)  # type: ignore[arg-type]
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+
+
+def test_what_was_left_half_written_comes_first_and_numbers_go_on(tmp_path: Path) -> None:
+    """Unit 1 is over, 2 is at work, 3 is being written, 4 and 5 were never begun."""
+    bench = StationBench(tmp_path, 2)
+    bench.behave(**{"1": ["fail short"], "2": ["held"], "3": ["writing"]})
+    job = bench.job("1", "2", "3", "4", "5")
+    kill(bench, job, **{"1": events.UnitEnded, "2": events.PhaseStarted, "3": events.WriteBegun})
+    left = len(bench.found)
+    (bench.run.units / "5" / "1").mkdir(parents=True)  # an attempt whose process never wrote a word
+    bench.behave()
+    assert bench.start(job, resume=True).end() is Exit.FAILED
+    kinds = [event.kind for event in bench.found[left:]]
+    assert kinds.index("run-resumed") == 2  # after the two ends
+    assert bench.outcomes()[1:3] in (
+        [("2", 1, "blocked", "crashed"), ("3", 1, "unverified", "half-written")],
+        [("3", 1, "unverified", "half-written"), ("2", 1, "blocked", "crashed")],
+    )
+    begun = [(one.unit, one.attempt) for one in bench.of(events.UnitStarted)][3:]
+    assert set(begun[:2]) == {("3", 2), ("2", 2)}  # their boards are in the slots
+    assert set(begun[2:]) == {("4", 1), ("5", 2)}
+    assert "3" not in [line.split()[1] for line in bench.changes.read_text().splitlines()][1:]
+    assert balanced(bench, 5) == {"fail": 1, "pass": 4}
+
+
+def test_people_are_asked_for_every_board_the_half_written_one_first(tmp_path: Path) -> None:
+    bench = StationBench(tmp_path, by_hand=True)
+    bench.behave(**{"2": ["writing"]})
+    job = bench.job("1", "2", "3")
+    process = bench.spawn(job)
+    bench.tell_when_there(answer="done")
+    bench.wait(events.WriteBegun, unit="2", seconds=30)
+    process.kill()
+    process.wait(10)
+    bench.behave()
+    asked: list[str] = []
+
+    def ask(text: str, over: object) -> str:
+        asked.append(text)
+        return ""
+
+    assert bench.start(job, resume=True, ask=ask).end() is Exit.GOOD
+    assert ["unit 2" in asked[0], "unit 3" in asked[1]] == [True, True]
+    assert balanced(bench, 3) == {"pass": 3}
+
+
+def test_a_prompt_a_stopped_line_and_slots_that_are_out_are_closed(tmp_path: Path) -> None:
+    bench = StationBench(tmp_path)
+    bench.behave(**{"1": ["fail short"]})
+    job = bench.job("1", "2", rules={"streak": {"failures_in_a_row": 1}, "label": {}})
+    with bench.start(job) as run:
+        bench.wait(events.Prompted, what="continue")
+        run.station.stop()
+        assert run.end() is Exit.ABORTED
+    assert bench.of(events.Answered)[-1].by == "stopped"
+    assert bench.start(job, resume=True).end() is Exit.FAILED
+    assert len(bench.of(events.LineReleased)) == 1
+    assert len({event.prompt for event in bench.of(events.Prompted)}) == len(bench.of(events.Prompted))
+    assert balanced(bench, 2) == {"fail": 1, "pass": 1}
+
+
+def test_blocked_and_aborted_units_are_tried_again_and_the_good_stay_good(tmp_path: Path) -> None:
+    bench = StationBench(tmp_path)
+    template = tmp_path / "l.txt"
+    template.write_text("{unit}")
+    bench.behave(**{"2": ["blocked no-current"]})
+    job = bench.job("1", "2", "3")
+    assert bench.start(job, attended=False).end() is Exit.BLOCKED
+    labelled = bench.job("1", "2", "3", rules={"label": {"template": str(template)}})
+    assert bench.start(labelled, resume=True).end() is Exit.GOOD
+    begun = [(one.unit, one.attempt) for one in bench.of(events.UnitStarted)]
+    assert begun == [("1", 1), ("2", 1), ("2", 2), ("3", 1)]
+    assert bench.of(events.SlotBack)[0].slot == "A"
+    assert [one.unit for one in bench.of(events.Labelled)] == ["1", "2", "3"]  # 1: owed by the run before
+    assert [event.kind for event in bench.found].count("run-ended") == 2
+    assert balanced(bench, 3) == {"pass": 3}
+
+
+def test_which_unit_comes_first() -> None:
+    """By hand: no board is in its slot by itself, so the order is the rule's."""
+    job = Job(
+        ("good", "failed", "blocked", "aborted", "new", "half", "between"), (Stage("recover"), Stage("convert"))
+    )
+    slot: Any = SimpleNamespace(name="A", table=SimpleNamespace(change=None))
+    found: list[Any] = []
+
+    def attempt(unit: str, number: int, task: events.Task, outcome: str) -> None:
+        who: dict[str, Any] = {"unit": unit, "slot": "A", "attempt": number}
+        found.append(events.UnitStarted(**who, task=task))
+        if outcome == "half":
+            found.append(events.WriteBegun(**who, image_sha256="0" * 64, ranges=[(0, 1)]))
+        else:
+            found.append(events.UnitEnded(**who, outcome=events.Outcome(outcome), duration_s=1.0))
+
+    for unit, outcome in (("half", "half"), ("blocked", "blocked"), ("aborted", "aborted"), ("failed", "fail")):
+        attempt(unit, 1, "recover", outcome)
+    attempt("between", 1, "recover", "pass")
+    attempt("good", 1, "recover", "pass")
+    attempt("good", 2, "convert", "marginal")
+    past = read_past(found, job, [slot])
+    close_past(past, [slot], past.books.take, lambda slot: True)
+    order = order_of(past, job, [slot])
+    assert [*order.loaded.values(), *order.first, *order.rest] == ["half", "between", "new", "blocked", "aborted"]
+
+
+def test_a_torn_line_is_dropped_and_named(tmp_path: Path) -> None:
+    bench = StationBench(tmp_path)
+    job = bench.job("1", "2")
+    bench.behave(**{"1": ["blocked no-current"]})
+    assert bench.start(job, attended=False).end() is Exit.BLOCKED
+    with bench.run.journal.open("ab") as file:
+        file.write(b'{"kind":"unit-star')
+    assert bench.start(job, resume=True).end() is Exit.GOOD
+    assert any("torn by a crash" in note.text for note in bench.of(events.Noted))
+    assert balanced(bench, 2) == {"pass": 2}
+
+
+def test_another_board_under_the_same_number_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = StationBench(tmp_path)
+    bench.behave(**{"1": ["blocked no-current"]})
+    job = bench.job("1")
+    assert bench.start(job).end() is Exit.BLOCKED
+    monkeypatch.setenv("RIG_FAKE_IDENTITY", "uid-other")
+    assert bench.start(job, resume=True).end() is Exit.GOOD
+    assert any("uid-1, then uid-other" in note.text for note in bench.of(events.Noted))
+
+
+def test_sockets_of_a_killed_station_go_when_the_next_one_starts(tmp_path: Path) -> None:
+    bench = StationBench(tmp_path)
+    bench.behave(**{"1": ["held"]})
+    job = bench.job("1")
+    kill(bench, job, **{"1": events.PhaseStarted})
+    left = Path(bench.live["control"]).parent
+    assert left.exists()
+    with station_folder() as folder:
+        assert not left.exists()
+        with station_folder() as other:
+            assert folder.exists()  # at work: nobody else's to remove
+            assert other != folder
+    assert not folder.exists()
+    assert not list(runtime.folder().glob("station-*"))
+
+
+def test_a_run_that_is_at_work_is_not_resumed(tmp_path: Path) -> None:
+    bench = StationBench(tmp_path)
+    bench.behave(**{"1": ["held"]})
+    job = bench.job("1")
+    with bench.start(job) as run:
+        bench.wait(events.PhaseStarted)
+        with pytest.raises(UsageProblem, match="in use"):
+            bench.start(job).end()
+        bench.go("1")
+        assert run.end() is Exit.GOOD
+    wait_until(lambda: bench.live["state"] == "ended", 5, "the end")
