@@ -138,8 +138,8 @@ def _runs(records: Records) -> list[dict[str, str]]:
 def of_run(records: Records, run: str) -> Records:
     """The part of the records that one run wrote."""
     tables = {
-        name: getattr(records, name) for name in ("runs", "attempts", "phases", "measurements", "artifacts", "notes",
-                                           "golden")
+        name: getattr(records, name)
+        for name in ("runs", "attempts", "phases", "measurements", "artifacts", "notes", "golden")
     }
     return Records(**{name: table[table["run"] == run] for name, table in tables.items()})
 

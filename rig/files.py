@@ -7,6 +7,13 @@ import secrets
 from pathlib import Path
 
 
+def why_unreadable(problem: OSError | UnicodeError) -> str:
+    """In plain words, for a sentence that has the file's name already."""
+    if isinstance(problem, UnicodeError):
+        return "it is not text in UTF-8"
+    return (problem.strerror or str(problem)).lower()
+
+
 def fsync_dir(folder: Path) -> None:
     """Make a rename or a new file in `folder` survive a power cut."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -12,10 +12,28 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from rig.errors import UsageProblem
+from rig.files import why_unreadable
 
 Model = TypeVar("Model", bound=BaseModel)
 _LONGEST_VALUE = 60  # of a value shown in a sentence
-_NOT_A_TABLE = ("model_type", "model_attributes_type", "dict_type")
+_PLAIN = {  # pydantic's kinds of mistakes, in the words of the file
+    **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "a table"),
+    "string_type": "text, in quotes",
+    "path_type": "the name of a file or folder, in quotes",
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    "list_type": "a list, in square brackets",
+    **dict.fromkeys(("date_type", "date_parsing", "date_from_datetime_parsing"), "a date, such as 2027-05-01"),
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "{ge} or more",
+    "less_than": "less than {lt}",
+    "less_than_equal": "{le} or less",
+    "literal_error": "{expected}",
+    "finite_number": "a number",
+    "string_too_short": "a text that is not empty",
+    "string_too_long": "at most {max_length} characters long",
+}
 NOT_SHOWN = "not_shown"  # the type of a validator's error whose value is not repeated: it may be a secret
 
 
@@ -26,7 +44,7 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise UsageProblem(f"no {what} at {path}") from None
     except (OSError, UnicodeDecodeError) as problem:
-        raise UsageProblem(f"cannot read the {what} {path}: {problem}") from None
+        raise UsageProblem(f"cannot read the {what} {path}: {why_unreadable(problem)}") from None
     except tomllib.TOMLDecodeError as problem:
         raise UsageProblem(f"{path} is not valid TOML: {problem}") from None
 
@@ -56,15 +74,18 @@ def _sentence(model: type[BaseModel], error: Any, where: str) -> str:
         known = _fields_at(model, keys[:-1])
         return f"{where}: unknown key {dotted!r}; {nearest(keys[-1], known)}"
     if error["type"] == "missing":
-        return f"{where}: {dotted!r} is missing"
+        table = _fields_at(model, keys)
+        return f"{where}: the table [{dotted}] is missing" if table else f"{where}: {dotted!r} is missing"
     said = error["msg"].removeprefix("Value error, ")
-    if error["type"] in _NOT_A_TABLE:
-        said = "this must be a table"
+    if error["type"] in _PLAIN:
+        said = f"this must be {_PLAIN[error['type']].format(**error.get('ctx', {}))}"
     said = said[0].lower() + said[1:]
     if not keys:
         return f"{where}: {said}"
     if error["type"] == NOT_SHOWN:
         return f"{where}: {said} ({dotted})"  # no "password: ..", which would be taken for one and hidden
+    if isinstance(error.get("input"), dict) and error["type"] not in _PLAIN:
+        return f"{where}: [{dotted}] {said}"  # of the table as a whole
     return f"{where}: {dotted!r} is {_short(error.get('input'))}: {said}"
 
 

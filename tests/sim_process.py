@@ -59,6 +59,12 @@ class SimProcess:
     def status(self, slot: str = "A") -> dict[str, Any]:
         return self.hand("status", slot)
 
+    def off_after(self, since_ns: int, slot: str = "A") -> float:
+        """Seconds from `since_ns` until the supply switched the slot's output off, by the supply's own clock: how
+        soon this process gets to see it does not count. Waits for it."""
+        wait_until(lambda: not self.status(slot)["on"], 60, f"slot {slot} going off")
+        return (self.status(slot)["switched_ns"] - since_ns) / 1e9
+
     def poke(self, offset: int, data: bytes, slot: str = "A") -> None:
         self.hand("poke", slot, offset=offset, data=base64.b64encode(data).decode())
 
@@ -69,8 +75,13 @@ class SimProcess:
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(10)
-        self._log.close()
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+        finally:
+            self._log.close()
 
     def __enter__(self) -> SimProcess:
         return self

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 POLL_S = (0.002, 0.02)  # between two looks: at first, and when it takes long
+PATIENCE_S = 60.0  # seconds: a machine with much else to do starts a process in ten
 
 
-def until(condition: Callable[[], Any], patience_s: float = 10.0) -> Any:
+def until(condition: Callable[[], Any], patience_s: float = PATIENCE_S) -> Any:
     """Wait until `condition` is true; its last value, which is false when `patience_s` seconds did not do."""
     deadline = time.monotonic() + patience_s
     pause, most = POLL_S

@@ -18,6 +18,7 @@ from rig.bench.bench import Slot
 from rig.bench.product import Limits, Product, SerialRule
 from rig.codes import CODES
 from rig.errors import UsageProblem
+from rig.files import why_unreadable
 from rig.line.job import Job
 from rig.line.labels import check_label
 from rig.line.rules import Golden, Label, Quarantine, Retry, Rules, Sampling, Streak
@@ -282,5 +283,5 @@ def _listed(path: Path) -> tuple[str, ...]:
     except FileNotFoundError:
         raise UsageProblem(f"no list of serial numbers at {path}") from None
     except (OSError, UnicodeDecodeError) as problem:
-        raise UsageProblem(f"cannot read the list of serial numbers {path}: {problem}") from None
+        raise UsageProblem(f"cannot read the list of serial numbers {path}: {why_unreadable(problem)}") from None
     return tuple(text for line in lines if (text := line.partition("#")[0].strip()))

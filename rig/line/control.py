@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 _LONGEST = 64 * 1024  # bytes of a command
 _CLIENTS = 32  # at a time
+_RETRY_S = 0.5
 _PATIENCE_S = 60.0  # a client that says nothing for so long is let go
 _LOCK = "stations.lock"
 
@@ -87,6 +88,7 @@ class ControlServer:
         self._clients: dict[socket.socket, threading.Thread] = {}
         self._guard = threading.Lock()
         self._closing = False
+        self._over = threading.Event()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._listener.bind(str(self.address))
@@ -102,6 +104,7 @@ class ControlServer:
             if self._closing:
                 return
             self._closing = True
+            self._over.set()
             clients = dict(self._clients)
         for connection in (self._listener, *clients):
             with contextlib.suppress(OSError):
@@ -124,7 +127,12 @@ class ControlServer:
             try:
                 connection, _ = self._listener.accept()
             except OSError:
-                return  # closed
+                if self._closing:
+                    return
+                self._over.wait(
+                    _RETRY_S
+                )  # no descriptor left: the clients that hold them go, and the next one comes in
+                continue
             with self._guard:
                 if self._closing or len(self._clients) >= _CLIENTS:
                     connection.close()
@@ -152,7 +160,7 @@ class ControlServer:
     def _answer(self, line: bytes) -> dict[str, Any]:
         try:
             command = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {"error": "a command is a JSON object on one line"}
         if not isinstance(command, dict):
             return {"error": "a command is a JSON object on one line"}

@@ -6,7 +6,9 @@ that holds one is not written and not printed.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Collection, Mapping
@@ -16,7 +18,7 @@ from string import Formatter
 from typing import Final
 
 from rig.errors import UsageProblem
-from rig.files import write_durably
+from rig.files import why_unreadable, write_durably
 from rig.line.rules import Label
 from rig.scrub import scrub
 from rig.toml import nearest
@@ -26,7 +28,8 @@ TIMEOUT_S: Final = 30.0  # a printer that is off must not hold up a slot for lon
 _LARGEST: Final = 64 * 1024  # bytes of a template
 _SAID: Final = 200  # characters of what a command said that are kept
 _SHORTEST_SECRET: Final = 4  # a shorter one is in every second serial number by chance
-_COMMANDS: Final = {".zpl": "^~"}  # characters that begin a command in a printer's language, by the template's ending
+_COMMANDS: Final = {".zpl": "^~", ".csv": '",;\t'}  # characters that mean something there, by the template's ending
+_ENDED_S: Final = 2.0  # for the output of a command that was killed: what left its session may hold it open for good
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def read_template(path: Path) -> str:
     except FileNotFoundError:
         raise UsageProblem(f"no label's template at {path}") from None
     except (OSError, UnicodeDecodeError) as problem:
-        raise UsageProblem(f"cannot read the label's template {path}: {problem}") from None
+        raise UsageProblem(f"cannot read the label's template {path}: {why_unreadable(problem)}") from None
     try:
         parts = list(Formatter().parse(text))
     except ValueError as problem:
@@ -72,6 +75,13 @@ def check_label(rule: Label) -> None:
         raise UsageProblem("a label's command needs a template to print")
     if rule.command and not any("{file}" in word for word in rule.command):
         raise UsageProblem("a label's command is given the label's path as {file}, and no word of it has that")
+
+
+def check_printer(rule: Label) -> None:
+    """UsageProblem where the command that prints labels is not on this machine: no label of the batch would come."""
+    if rule.command and shutil.which(rule.command[0]) is None:
+        where = "there is no such program" if "/" in rule.command[0] else "no such program is found by PATH"
+        raise UsageProblem(f"the label's command {rule.command[0]}: {where}, or it may not be run")
 
 
 def make_label(
@@ -140,8 +150,10 @@ def _printed(command: list[str], path: Path, timeout_s: float) -> str | None:
     try:
         said, _ = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)  # what it started too: that would hold its output open
-        process.communicate()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # what it started too: that would hold its output open
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=_ENDED_S)
         return f"{words[0]} did not end within {timeout_s:g} s and was stopped"
     if process.returncode == 0:
         return None

@@ -66,7 +66,7 @@ class Orders:
     def do(self, command: dict[str, Any]) -> dict[str, Any]:
         """Carry one order out; what it came to."""
         name = command.get("do")
-        if name not in self._orders:
+        if not isinstance(name, str) or name not in self._orders:
             raise UsageProblem(f"the station has no order {name!r}; {nearest(str(name), self._orders)}")
         if name not in ("state", "abort") and self._ground.stopped.is_set():
             raise UsageProblem("the run is being stopped: nothing can be ordered any more")
@@ -208,7 +208,7 @@ class Orders:
 
     def _slot(self, command: dict[str, Any]) -> str | None:
         slot = command.get("slot")
-        if slot is not None and slot not in self._workers:
+        if slot is not None and (not isinstance(slot, str) or slot not in self._workers):
             raise UsageProblem(f"this run has no slot {slot!r}; {nearest(str(slot), self._workers)}")
         return slot
 

@@ -3,7 +3,8 @@
     {"kind":"run-started",...,"chain":"5f2c..."}
 
 A link is sha256(the previous line's link as 64 hex digits, 64 zeros before the first + the line's JSON without the
-key `chain`). The last link, the head, stands for the whole journal: who has it on paper can tell whether any line
+key `chain`). Lines of an older rig at the beginning carry none; the first link goes on from theirs as they would be, so
+that nothing can be put in before it. The last link, the head, stands for the whole journal: who has it on paper can tell whether any line
 was changed since. The chain alone proves less: who can write the file can write all of it anew, links and all.
 """
 
@@ -42,16 +43,25 @@ def split(line: bytes) -> tuple[bytes, str | None]:
 
 
 def last_link(lines: list[bytes]) -> str:
-    """What the next line goes on from: the link of the last line that has one."""
+    """What the next line goes on from: the link of the last line that has one; where none has, what theirs would be."""
     for line in reversed(lines):
         if (own := split(line)[1]) is not None:
             return own
-    return START
+    return _unwritten(lines)
+
+
+def _unwritten(lines: list[bytes]) -> str:
+    """The link that the last of these lines would carry, all of an older rig and without one."""
+    own = START
+    for line in lines:
+        own = link(own, line)
+    return own
 
 
 def head(path: Path) -> str:
     """The head of a journal's chain; 64 zeros where no line carries a link. UsageProblem if it cannot be read."""
-    return last_link(whole_lines(path))
+    links = (split(line)[1] for line in reversed(whole_lines(path)))
+    return next((own for own in links if own is not None), START)
 
 
 def whole_lines(path: Path) -> list[bytes]:
@@ -94,7 +104,7 @@ def check(lines: list[bytes]) -> Chain:
         for at, line in enumerate(lines)
         if links[at] is None and (at > unchained or _schema(line) >= SINCE)
     ]
-    before = START
+    before = _unwritten(lines[:unchained])
     for at in range(unchained, len(lines)):
         body, own = parts[at]
         if own is None:
@@ -109,7 +119,7 @@ def _why(parts: list[tuple[bytes, str | None]], at: int, first: int) -> str:
     """What most likely happened to the line at `at`, whose link does not follow from the line before it."""
     body, own = parts[at]
     number = at + 1
-    if at > first and link(START, body) == own:
+    if at > 0 and link(START, body) == own:
         return f"line {number} was written as the first line: lines were put in before it, or it was moved"
     for other, (_, before) in enumerate(parts):
         if before is None or link(before, body) != own:

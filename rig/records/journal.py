@@ -102,7 +102,7 @@ class Journal:
         """Cut a torn last line off, or the next event would be glued to it and both lost; find the chain's end."""
         raw = self.path.read_bytes()
         _, torn, keep = _parse(self.path, raw)
-        self.head = last_link(raw[:keep].split(b"\n"))
+        self.head = last_link(raw[:keep].split(b"\n")[:-1])
         if torn is not None:
             os.ftruncate(self._fd, keep)
             os.fsync(self._fd)

@@ -108,6 +108,7 @@ def _of_run(
     for event in kept:
         path = (run.path / event.path).resolve()
         if isinstance(event, BackupKept):
+            on_record.add(path)
             kept_backup = path.is_relative_to((store.folder.parent / "backups").resolve()) and path.exists()
             if backups and kept_backup and event.sha256 not in needed:
                 doomed.backups.append((path, event.sha256))

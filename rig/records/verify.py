@@ -194,7 +194,8 @@ def _check_artifact(found: Checked, run: RunFolder, kept: ArtifactKept) -> None:
 def _check_stored(found: Checked, store: ArtifactStore, kept: ArtifactKept) -> None:
     path = store.path(kept.sha256)
     digest = _digest(path)
-    if digest is None and tombstone_of(path) is None:
+    stone = tombstone_of(path) if digest is None else None
+    if digest is None and (stone is None or stone.sha256 != kept.sha256):
         whose = f"{kept.name} of unit {kept.unit}, attempt {kept.attempt}"
         found.problems.append(f"{whose} is missing in the store: {path}")
     elif digest is not None and digest != kept.sha256:

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -74,8 +75,9 @@ class BoardProcess:
     # -- rig.sim.psu.Rail ------------------------------------------------------------------------------
 
     def apply(self, on: bool, volts: float, amps: float) -> None:
+        ns = time.monotonic_ns()  # when the supply did it, however late the board hears of it
         with self._lock:
-            self._send({"op": "supply", "on": on, "volts": volts, "amps": amps})
+            self._send({"op": "supply", "on": on, "volts": volts, "amps": amps, "ns": ns})
 
     def sense(self) -> tuple[float, float, str]:
         answer = self.ask(op="sense")

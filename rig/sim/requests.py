@@ -25,7 +25,7 @@ class Requests:
 
     def __init__(self, board: Board) -> None:
         self.board = board
-        self._switched_ns = 0  # when the output was last switched
+        self._switched_ns = 0  # when the supply last switched its output
 
     def handle(self, message: dict[str, Any]) -> Answer | None:
         """Carry out one request; the answer, None where there is none."""
@@ -43,7 +43,7 @@ class Requests:
     def _do_supply(self, message: dict[str, Any]) -> None:
         rail = self.board.rail
         if message["on"] != rail.set_point.on:
-            self._switched_ns = time.monotonic_ns()
+            self._switched_ns = message.get("ns", time.monotonic_ns())
         rail.set_point = SetPoint(message["on"], message["volts"], message["amps"])
 
     def _do_sense(self, message: dict[str, Any]) -> Answer:
