@@ -42,9 +42,10 @@ _TABLE = [
          "Check TX and RX (crossed, seated), that nothing else drives RX1, then suspect the chip."),
     Code("link-lost", "bench", "The board stopped answering in the middle of a transfer.",
          "Check the contacts and the supply; a lower baud in bench.toml may help."),
-    Code("wrong-board", "bench", "The board in the slot is not the one whose backup is to be restored.",
-         "Put the board in that the sentence names; to give another board a dump, use `rig recover --image`, which "
-         "keeps its identity."),
+    Code("wrong-board", "bench", "The board in the slot is another one, by its own UID, than the unit had before, or "
+         "than the one whose backup is to be restored.",
+         "Put the board in that the sentence names; one whose module was changed gets a rework on record. To give "
+         "another board a dump, use `rig recover --image`, which keeps its identity."),
     Code("image-refused", "board", "The image fits the product and not this very board: its key, or what its flash "
          "lacks.",
          "Read the sentence: it names the rule and what to use instead, mostly `rig recover` with a full image."),

@@ -25,10 +25,10 @@ _PLAIN = {  # pydantic's kinds of mistakes, in the words of the file
     **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
     "list_type": "a list, in square brackets",
     **dict.fromkeys(("date_type", "date_parsing", "date_from_datetime_parsing"), "a date, such as 2027-05-01"),
-    "greater_than": "more than {gt}",
-    "greater_than_equal": "{ge} or more",
-    "less_than": "less than {lt}",
-    "less_than_equal": "{le} or less",
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "{ge:g} or more",
+    "less_than": "less than {lt:g}",
+    "less_than_equal": "{le:g} or less",
     "literal_error": "{expected}",
     "finite_number": "a number",
     "string_too_short": "a text that is not empty",
@@ -40,7 +40,7 @@ NOT_SHOWN = "not_shown"  # the type of a validator's error whose value is not re
 def read_toml(path: Path, what: str) -> dict[str, Any]:
     """The file's content. Raises UsageProblem for one that is missing, unreadable, or not TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # as Windows editors may begin it
     except FileNotFoundError:
         raise UsageProblem(f"no {what} at {path}") from None
     except (OSError, UnicodeDecodeError) as problem:

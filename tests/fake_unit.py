@@ -5,7 +5,7 @@ RIG_FAKE_UNITS names a JSON file {"SN1": ["fail verify-failed", "pass"], ...}, a
     pass            all is well                 fail CODE, blocked CODE     it is not
     held            passes once the file <unit>.go is beside the JSON file
     writing         write-begun, then as held
-    hang            a step of 0.2 s that does not end; `deaf`: and SIGTERM is not heard
+    hang            a step of 0.2 s that does not end; `deaf`: nor hears SIGTERM. It dies once <unit>.go is there
     die             kill -9 in a step           die-writing                 between write-begun and write-ended
     silent          ends without a word
 
@@ -62,6 +62,9 @@ def watch_owner():
     owner = socket.socket(fileno=int(option("--owner-fd")))
     while owner.recv(64):
         pass
+    Path(behaviour()[1]).with_suffix(".off").touch()  # what a unit does first: its output off
+    os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait(20)
     os._exit(1)
 
 
@@ -94,7 +97,8 @@ def step(station, word, go):
             write_begun(station)
         os.kill(os.getpid(), signal.SIGKILL)
     if word in ("hang", "deaf"):
-        until(lambda: False)
+        until(lambda: os.path.exists(go))
+        os._exit(1)
     if word == "writing":
         write_begun(station)
     if word in ("held", "writing"):

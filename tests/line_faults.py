@@ -57,7 +57,7 @@ KINDS = (
     Kind("flip", (("fail", "backup-mismatch"),), OFTEN),
     Kind("lose", (PASS,), RARELY),
     Kind("lose", (("blocked", "link-lost"),), {"rate": 1.0, "after": 100_000}),
-    Kind("noise", (("fail", "backup-mismatch"), ("blocked", "link-lost")), {"after": 100_000}),
+    Kind("noise", (("blocked", "contact"),), {"after": 100_000}),
     Kind("unplug", (("blocked", "port-lost"),), {"after": BACKED_UP + 20_000}),
     Kind("unplug", (("blocked", "port-lost"),), {"port": "log", "after": 100}),
     Kind("supply-hung", (("blocked", "supply-lost"),), {"seconds": 4.0}, "backup"),

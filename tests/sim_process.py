@@ -13,6 +13,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,6 +25,7 @@ from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
 RIG = [sys.executable, "-m", "rig.cli"]
+BACKED_UP = 2_117_000  # bytes on the flash line until a whole flash is read: 512 sectors with frames, CRCs, efuse
 
 
 class SimProcess:
@@ -59,11 +62,21 @@ class SimProcess:
     def status(self, slot: str = "A") -> dict[str, Any]:
         return self.hand("status", slot)
 
-    def off_after(self, since_ns: int, slot: str = "A") -> float:
-        """Seconds from `since_ns` until the supply switched the slot's output off, by the supply's own clock: how
-        soon this process gets to see it does not count. Waits for it."""
+    def went_off(self, slot: str = "A") -> int:
+        """Monotonic nanoseconds of when the supply switched the slot's output off, by its own account: how soon this
+        process gets to see it does not count. Waits for it."""
         wait_until(lambda: not self.status(slot)["on"], 60, f"slot {slot} going off")
-        return (self.status(slot)["switched_ns"] - since_ns) / 1e9
+        switched: int = self.status(slot)["switched_ns"]
+        return switched
+
+    def off_after(self, act: Callable[[], object], slot: str = "A") -> float:
+        """Seconds from the end of `act` until the slot's output, which is on, was switched off."""
+        before = time.monotonic_ns()
+        act()
+        after = time.monotonic_ns()
+        switched = self.went_off(slot)
+        assert switched > before, f"slot {slot} was off already"
+        return (switched - after) / 1e9
 
     def poke(self, offset: int, data: bytes, slot: str = "A") -> None:
         self.hand("poke", slot, offset=offset, data=base64.b64encode(data).decode())
@@ -107,7 +120,7 @@ def environment(*, plots: bool = False) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": path, "COLUMNS": "200"}
 
 
-def rig(*words: str | Path, cwd: Path, timeout: float = 120, plots: bool = False) -> subprocess.CompletedProcess[str]:
+def rig(*words: str | Path, cwd: Path, timeout: float = 300, plots: bool = False) -> subprocess.CompletedProcess[str]:
     """Run a rig command to its end, nobody at the terminal."""
     return subprocess.run(
         [*RIG, *map(str, words)],

@@ -56,7 +56,7 @@ def fake_units(patch: Any) -> None:
 
     patch.setattr(attempt.Attempt, "command", command)
     patch.setattr(attempt, "GRACE_S", 0.5)
-    patch.setattr(station, "instruments_of", lambda slots: [])
+    patch.setattr(station, "instruments_of", lambda slots, standby: [])
     assert instruments is not None
 
 
@@ -116,7 +116,7 @@ class StationBench:
             if isinstance(event, kind) and all(getattr(event, name) == value for name, value in fields.items())
         ]
 
-    def wait(self, kind: type, seconds: float = 10, **fields: Any) -> Any:
+    def wait(self, kind: type, seconds: float = 60, **fields: Any) -> Any:
         """The first such event, once it is there."""
         wait_until(lambda: self.of(kind, **fields), seconds, f"{kind.__name__} {fields}")
         return self.of(kind, **fields)[0]
@@ -132,7 +132,7 @@ class StationBench:
     def live(self) -> dict[str, Any]:
         return read_live(self.run.path) or {}
 
-    def tell_when_there(self, answer: str, seconds: float = 30) -> None:
+    def tell_when_there(self, answer: str, seconds: float = 60) -> None:
         """Answer the first open prompt, once there is one."""
         wait_until(lambda: self.live.get("prompts"), seconds, "a prompt")
         self.tell("answer", prompt=self.live["prompts"][0]["id"], answer=answer)
@@ -160,7 +160,7 @@ class Running:
         except BaseException as problem:  # noqa: BLE001 - raised in `end`
             self.problem = problem
 
-    def end(self, seconds: float = 20) -> Exit:
+    def end(self, seconds: float = 120) -> Exit:
         """The exit code, once the run is over."""
         self._thread.join(seconds)
         assert not self._thread.is_alive(), "the run does not end"
@@ -174,7 +174,7 @@ class Running:
 
     def __exit__(self, *_: object) -> None:
         self.station.stop()
-        self._thread.join(20)
+        self._thread.join(60)
 
 
 def main() -> int:

@@ -109,7 +109,7 @@ class FakeSupply:
         self._listener.close()
         self.hang_up()
         for thread in self._threads:
-            thread.join(5)
+            thread.join(60)
 
     def __enter__(self) -> FakeSupply:
         return self

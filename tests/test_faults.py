@@ -21,12 +21,11 @@ from rig.records.events import Outcome
 from rig.records.journal import read_journal
 from rig.records.run import RunFolder, latest
 from rig.supply.client import lease
-from tests.sim_process import RIG, SimProcess, environment, start_rig
+from tests.sim_process import BACKED_UP, RIG, SimProcess, environment, start_rig
 from tests.waiting import wait_until
 
 pytest.importorskip("unicorn")
 OFF_WITHIN_S = 2.0
-BACKED_UP = 2_117_000  # bytes on the flash line until the backup is read: 512 sectors with their frames, CRCs, efuse
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,7 @@ def start(bench: SimProcess, slots: Iterable[str], folder: Path) -> subprocess.P
 def over(process: subprocess.Popen[str], bench: SimProcess, slots: Iterable[str], folder: Path) -> Batch:
     """The batch as it stands at its end; then all is healed, and other boards are put in."""
     try:
-        said, _ = process.communicate(timeout=120)
+        said, _ = process.communicate(timeout=300)
     finally:
         stop(process)
     run = latest(folder / "runs")

@@ -26,7 +26,7 @@ from rig.records.run import RunFolder
 from rig.sim import firmware
 from rig.uart.touched import touched_sectors
 from rig.uart.trace import Command
-from tests.sim_process import SimProcess, rig_inside, start_rig
+from tests.sim_process import BACKED_UP, SimProcess, rig_inside, start_rig
 from tests.waiting import wait_until
 
 APP = 0x11000
@@ -48,6 +48,8 @@ def test_only_what_differs_is_touched_but_all_after_a_write_that_was_cut_off(
     sectors = -(-len(image) // SECTOR)
     words = ("flash", "write", "app.bin", "--bench", bench.bench_file)
 
+    # from about the first erase on every answer is late: there is a write to be killed, however late that comes
+    bench.hand("fault", name="late", options={"ms": 300, "after": BACKED_UP + 10_000})
     process = start_rig(*words, cwd=tmp_path)
     before = bench.status()["erased_sectors"]
 
@@ -56,10 +58,11 @@ def test_only_what_differs_is_touched_but_all_after_a_write_that_was_cut_off(
         return bool(bench.status()["erased_sectors"] > before)
 
     try:
-        wait_until(erasing, 60, "an erase")
+        wait_until(erasing, 120, "an erase")
     finally:
         process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
+    bench.hand("heal")
 
     def write(*more: str) -> tuple[dict[str, object], str]:
         done = rig_inside(*words, "--json", *more, cwd=tmp_path)

@@ -13,7 +13,7 @@ from rig.image import flashmap
 from rig.line.writes import NAME
 from rig.records.backups import BackupStore
 from rig.sim import firmware
-from tests.sim_process import SimProcess, rig, rig_inside
+from tests.sim_process import SimProcess, rig_inside
 
 pytest.importorskip("unicorn")
 
@@ -37,7 +37,7 @@ def test_the_plan_follows_what_the_board_holds_now(bench: SimProcess, tmp_path: 
 
     bench.poke(0, LOST)
     count = bench.status()["erased_sectors"]
-    done = rig("flash", "write", "app.bin", *at, cwd=tmp_path)
+    done = rig_inside("flash", "write", "app.bin", *at, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert "the board's bootloader is erased" in done.stderr
     assert bench.status()["erased_sectors"] == count, "a refused image erased something"
@@ -47,7 +47,7 @@ def test_the_plan_follows_what_the_board_holds_now(bench: SimProcess, tmp_path: 
     assert kept.content() == LOST + before[0x1000:]
 
     bench.poke(CAL, LOST)
-    done = rig("flash", "write", "dump.bin", *at, "--json", cwd=tmp_path)
+    done = rig_inside("flash", "write", "dump.bin", *at, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "comes back from its first backup" in done.stderr
     assert any("comes back from its first backup" in note for note in json.loads(done.stdout)["notes"])
@@ -57,7 +57,7 @@ def test_the_plan_follows_what_the_board_holds_now(bench: SimProcess, tmp_path: 
     assert after[CAL_END:STORE] == donor[CAL_END:STORE]
     assert after[STORE:] == before[STORE:]
 
-    done = rig("flash", "verify", "dump.bin", *at, "--override", "damaged", cwd=tmp_path)
+    done = rig_inside("flash", "verify", "dump.bin", *at, "--override", "damaged", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "The override damaged was not needed." in done.stderr
     lines = [json.loads(line) for line in (tmp_path / "runs" / NAME).read_text().splitlines()]

@@ -511,18 +511,18 @@ def test_any_bytes_are_diagnosed_without_an_error(data: bytes) -> None:
 def test_files_made_to_be_slow_are_not(unit: bytes) -> None:
     data = (unit * ((16 << 20) // len(unit) + 1))[: 16 << 20]
     found = identify(data)
-    start = time.monotonic()
+    start = time.process_time()
     assert_sane(diagnose(data, found))
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 2
 
 
 @real_images
 def test_a_dump_takes_no_time() -> None:
     found = identify(real(TUYA))
     diagnose(real(TUYA), found)
-    start = time.monotonic()
+    start = time.process_time()
     diagnose(real(TUYA), found)
-    assert time.monotonic() - start < 0.4
+    assert time.process_time() - start < 0.4
 
 
 def test_damages_have_the_names_that_are_documented() -> None:

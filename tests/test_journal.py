@@ -281,7 +281,7 @@ def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
         child.send_signal(signal.SIGKILL)
         for line in child.stdout:
             seen = int(line) if line.endswith("\n") else seen
-    child.wait(10)
+    child.wait(60)
     events, _ = read_journal(path)
     assert [event.attempt for event in events][:seen] == list(range(1, seen + 1))
     with Journal(path) as journal:  # its lock died with it

@@ -106,7 +106,7 @@ def test_a_unit_killed_before_its_end_is_told_as_lost(journal: Journal, does: st
             assert child.stdout.readline() == "ready\n"
             assert lost == []
             child.send_signal(signal.SIGKILL)
-            child.wait(10)
+            child.wait(60)
         wait_for(lambda: not server._clients)
     assert lost == (["SN7"] if is_lost else [])
 
@@ -203,7 +203,7 @@ def test_an_interrupt_while_waiting_loses_no_event(journal: Journal, monkeypatch
     def slow(event: Event) -> None:
         if isinstance(event, Noted):
             inside.set()
-            assert gate.wait(10)
+            assert gate.wait(60)
         Journal.append(journal, event)
 
     monkeypatch.setattr(journal, "append", slow)
@@ -211,7 +211,7 @@ def test_an_interrupt_while_waiting_loses_no_event(journal: Journal, monkeypatch
     assert main is not None
 
     def interrupt() -> None:
-        assert inside.wait(10)
+        assert inside.wait(60)
         signal.pthread_kill(main, signal.SIGINT)
 
     with SinkServer(journal) as server, SocketSink(server.address, "SN1") as sink:
@@ -220,7 +220,7 @@ def test_an_interrupt_while_waiting_loses_no_event(journal: Journal, monkeypatch
         poker.start()
         with pytest.raises(KeyboardInterrupt):
             sink.emit(Noted(text="while writing"))
-        poker.join(10)
+        poker.join(60)
         gate.set()
         sink.emit(ended("SN1"))
     assert [event.kind for event in read_journal(journal.path)[0]] == ["unit-started", "noted", "unit-ended"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rig.errors import UsageProblem
-from rig.line.labels import Made, check_label, make_label, read_template
+from rig.line.labels import Made, check_label, check_printer, make_label, read_template
 from rig.line.rules import Label
 from tests.waiting import wait_until
 
@@ -53,6 +55,15 @@ def test_without_a_template_there_is_no_label_and_without_a_command_it_is_kept(t
     assert made(Label(template=template(tmp_path, "{unit}", "t")), tmp_path) == Made(tmp_path / "label.txt", True)
 
 
+def test_a_printer_that_is_not_there_is_found_out_beforehand(tmp_path: Path) -> None:
+    check_printer(Label())
+    check_printer(Label(template=tmp_path / "l", command=[sys.executable, "{file}"]))
+    (tmp_path / "lp").write_text("no program")
+    for command in ("no-such-printer", str(tmp_path / "lp")):
+        with pytest.raises(UsageProblem, match="no such program"):
+            check_printer(Label(template=tmp_path / "l", command=[command, "{file}"]))
+
+
 def test_words_of_the_command_go_to_no_shell(tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     show = "import sys; sys.exit(repr(sys.argv[1:]))"
@@ -89,7 +100,19 @@ def test_a_printer_that_hangs_is_stopped_with_all_it_started(tmp_path: Path) -> 
     assert time.monotonic() - began < 20
     assert "did not end within 1 s" in result.said
     if pid.exists():  # else it was stopped before it had come so far
-        wait_until(lambda: not _alive(int(pid.read_text())), 10, "the printer's child to be gone")
+        wait_until(lambda: not _alive(int(pid.read_text())), 60, "the printer's child to be gone")
+
+
+def test_a_printer_that_leaves_something_running_has_printed(tmp_path: Path) -> None:
+    """A spooler that it started holds its output open: neither the end of it nor the slot waits for that."""
+    pid = tmp_path / "pid"
+    child = f"import os, time; os.setsid(); open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    parent = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {child!r}])"
+    rule = Label(template=template(tmp_path, "{unit}"), command=[sys.executable, "-c", parent, "{file}"])
+    result = made(rule, tmp_path, timeout_s=20.0)
+    wait_until(lambda: pid.exists() and pid.read_text() != "", 20, "the spooler to be there")
+    os.kill(int(pid.read_text()), signal.SIGKILL)
+    assert result.printed, result.said
 
 
 def _alive(pid: int) -> bool:

@@ -31,7 +31,7 @@ def tool(port: str, script: str, variables: dict[str, str]) -> subprocess.Comple
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     return subprocess.run(
         [sys.executable, "-c", f"import serial; p = serial.Serial({port!r}); {script}"],
-        env=kept | variables, capture_output=True, text=True, timeout=20, check=False,
+        env=kept | variables, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 
 
@@ -63,7 +63,7 @@ def test_what_is_a_pulse(port: str, script: str, pulses: int) -> None:
 
 def test_a_tool_waits_for_what_its_pulse_causes(port: str) -> None:
     free = threading.Event()
-    with LineWatch(lambda: free.wait(10)) as watch:
+    with LineWatch(lambda: free.wait(60)) as watch:
         ended = threading.Event()
 
         def run() -> None:
@@ -74,7 +74,7 @@ def test_a_tool_waits_for_what_its_pulse_causes(port: str) -> None:
         thread.start()
         assert not ended.wait(0.5)
         free.set()
-        assert ended.wait(10)
+        assert ended.wait(60)
         thread.join()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from tests.synthetic_journals import SyntheticRun
 ENDS = ("pass", "marginal", "fail", "blocked", "aborted", "unverified", None)
 ATTEMPT = st.fixed_dictionaries({
     "unit": st.sampled_from(["SN1", "SN2", "SN3", "SN4"]),
-    "task": st.sampled_from(["convert", "convert", "recover"]),
+    "task": st.sampled_from(["convert", "convert", "recover", "burn-in"]),
     "end": st.sampled_from(ENDS),
     "seconds": st.integers(1, 90),
     "writing": st.booleans(),
@@ -164,3 +165,22 @@ def test_golden_units_count_in_no_number(tmp_path: Path) -> None:
     assert book.numbers().first_pass == book.numbers().final == (1, 1)
     assert book.numbers().per_hour == pytest.approx(100)
     assert book.tally() == {"pass": 1}
+
+
+def test_runs_are_those_of_the_folder_and_their_first_line_may_be_long(tmp_path: Path) -> None:
+    """A line of 10 000 units; a link that leads elsewhere; a name that no address can have."""
+    units = [f"SN{number:06d}" for number in range(10_000)]
+    with SyntheticRun(tmp_path / "runs" / "20261122-171500-ab12", job={"units": units}, batch="w48") as run:
+        run.end()
+    with SyntheticRun(tmp_path / "elsewhere") as other:
+        other.end()
+    (tmp_path / "runs" / "latest").symlink_to(tmp_path / "elsewhere")
+    shutil.copytree(tmp_path / "elsewhere", tmp_path / "runs" / "bad-\udcff")
+    runs = Runs(tmp_path / "runs")
+    (line,) = runs.lines()
+    assert line.started is not None
+    assert line.started.batch == "w48"
+    current = runs.current()
+    assert current is not None
+    assert current.id == "20261122-171500-ab12"
+    assert runs.find("latest") is None

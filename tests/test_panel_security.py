@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
 
 from rig.errors import UsageProblem
-from rig.panel import access
+from rig.panel import access, logs, shield
+from rig.panel import serve as serve_module
 from rig.panel.access import Access
 from rig.panel.app import make_app
 from rig.panel.logs import HIDDEN_LOG
@@ -115,7 +119,7 @@ def test_the_token_opens_a_session_that_only_this_site_sends(tmp_path: Path) -> 
     session = {"cookie": cookie.partition(";")[0]}
     assert client(tmp_path, TOKEN, secure=True).get("/runs", headers=session).status_code == 200  # after a restart
     assert client(tmp_path, TOKEN + "2", secure=True).get("/runs", headers=session).status_code == 401
-    assert "Strict-Transport-Security" in got.headers
+    assert "Strict-Transport-Security" not in got.headers  # it would end plain HTTP on every port of this machine
 
 
 def test_a_session_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,6 +137,17 @@ def test_guessing_is_slow(tmp_path: Path) -> None:
     answers = [page.post("/login", data={"token": f"guess {n}"}, headers=OWN).status_code for n in range(12)]
     assert answers == [403] * 10 + [429] * 2
     assert page.post("/login", data={"token": TOKEN}, headers=OWN).status_code == 429
+
+
+def test_who_guesses_keeps_nobody_else_out() -> None:
+    door = Access(TOKEN, secure=True)
+    for number in range(10):
+        assert not door.right_token("guess", "10.0.0.9")
+        assert not door.right_token("guess", f"2001:db8::{number}")
+    assert door.too_many_tries("10.0.0.9")
+    assert door.too_many_tries("2001:db8::ffff")  # the same machine, for all that anyone can tell
+    assert not door.too_many_tries("10.0.0.10")
+    assert not door.too_many_tries("2001:db8:0:1::1")
 
 
 # -- other sites --------------------------------------------------------------------------------------
@@ -153,6 +168,17 @@ def test_a_name_that_was_bent_to_this_machine_is_refused(station: FakeStation, t
         assert page.get("/", headers={"host": host}).status_code == 403, host
     for host in ("localhost", "127.0.0.1:8080", "[::1]:8080"):
         assert page.get("/runs", headers={"host": host}).status_code == 200, host
+
+
+def test_another_site_may_link_here_and_no_more(station: FakeStation, tmp_path: Path) -> None:
+    """Its pictures, scripts and event sources would be answered, and each would cost the page its time."""
+    page = client(tmp_path)
+    for path in (f"/units?serial={RUN}", f"/events?run={RUN}", "/static/panel.js"):
+        for site in ("cross-site", "same-site"):
+            got = page.get(path, headers={"sec-fetch-site": site, "sec-fetch-mode": "no-cors"})
+            assert got.status_code == 403, (path, site)
+    assert page.get("/", headers={"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}).status_code == 200
+    assert page.get("/", headers={"sec-fetch-site": "none", "sec-fetch-mode": "navigate"}).status_code == 200
 
 
 def test_a_form_of_another_site_is_no_command(station: FakeStation, tmp_path: Path) -> None:
@@ -201,6 +227,27 @@ def test_bodies_are_bounded_whatever_they_claim(station: FakeStation, tmp_path: 
     assert page.post(f"/runs/{RUN}/do", content=much, headers=json).status_code == 413
     assert page.post(f"/runs/{RUN}/do", content=pieces(), headers=json).status_code == 413
     assert station.commands == []
+
+
+def test_what_does_not_come_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heads and bodies that never end: each holds a connection, of which there are only so many."""
+    monkeypatch.setattr(serve_module, "REQUEST_S", 0.2)
+    monkeypatch.setattr(shield, "SLOWEST_S", 0.2)
+    body = b"POST /login HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\nContent-Length: 99\r\n"
+    body += b"Content-Type: application/x-www-form-urlencoded\r\n\r\ntok"
+    with listen("127.0.0.1", 0) as place:
+        server = uvicorn.Server(serve_module.config_of(make_app(tmp_path, Access(TOKEN, secure=False)), None, None))
+        thread = threading.Thread(target=server.run, args=([place],), daemon=True)
+        thread.start()
+        try:
+            for head, answer in ((b"", b""), (b"GET / HTTP/1.1\r\nHost: loc", b""), (body, b"HTTP/1.1 4")):
+                with socket.create_connection(place.getsockname(), timeout=20) as slow:
+                    slow.sendall(head)
+                    assert slow.recv(10) == answer, head
+        finally:
+            server.should_exit = True
+            thread.join(20)
+        assert not thread.is_alive()
 
 
 def test_no_request_names_a_file(station: FakeStation, tmp_path: Path) -> None:
@@ -271,6 +318,26 @@ def test_a_log_whose_secrets_cannot_be_known_is_not_shown(tmp_path: Path) -> Non
         for path in ("/", f"/runs/{RUN}/attempts/1", f"/runs/{RUN}/attempts/1/log"):
             assert "swordfish" not in page.get(path).text
             assert HIDDEN_LOG[:40] in page.get(path).text.replace("&#39;", "'")
+
+
+def test_a_provisioning_that_changed_hides_the_logs_of_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page runs for weeks, and passwords change: it knows neither the old one from now on nor the new one yet."""
+    secret, told = tmp_path / "wifi", tmp_path / "home.toml"
+    secret.touch(0o600)
+    secret.write_text("swordfish-99")
+    told.write_text('[provision.wifi]\nssid = "workshop"\npassword = { file = "wifi" }\n')
+    with FakeStation(tmp_path / "runs", job={"provision": str(told)}) as made:
+        made.begin("A", "SN1")
+        made.log("A", "the word is swordfish-99\nit was marlin-1234 before\n")
+        made.live._write()
+        page = client(tmp_path / "runs")
+        assert "the word is ***\nit was marlin" in page.get(f"/runs/{RUN}/attempts/1/log").text
+        secret.write_text("marlin-1234")
+        later = time.monotonic() + 60
+        monkeypatch.setattr(logs.time, "monotonic", lambda: later)
+        assert page.get(f"/runs/{RUN}/attempts/1/log").text == HIDDEN_LOG
 
 
 def test_a_picture_is_one_that_a_prompt_names(station: FakeStation, tmp_path: Path) -> None:

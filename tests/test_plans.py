@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import stat
 import subprocess
@@ -53,6 +54,7 @@ def test_boots(place, record, number):
     steps.boot(place)
     live = record.folder / "boot.live.log"
     assert place.boot_log.lines[0].text in live.read_text().splitlines(), "it is not shown as it comes"
+    assert live.stat().st_mode & 0o777 == 0o600, "others may read it"
 
 
 def test_wrong(record):
@@ -171,7 +173,7 @@ class Table:
 
     def over(self, slot: str) -> Over:
         process, before = self.processes[slot]
-        said, _ = process.communicate(timeout=90)
+        said, _ = process.communicate(timeout=300)
         run = latest(self.folder / slot / "runs")
         found, _ = read_journal(run.journal)
         return Over(process.returncode, said, run, found, before, self.bench.dump(self.folder / slot, slot))
@@ -180,9 +182,10 @@ class Table:
         def there() -> bool:
             return any(text in path.read_text() for path in (self.folder / slot).glob("runs/*/journal.jsonl"))
 
-        wait_until(there, 60, f"{text!r} in the journal of {slot}")
+        wait_until(there, 120, f"{text!r} in the journal of {slot}")
 
 
+REBOOTS = 8  # more than it gets to
 FAULTS = ("D:noise:port=log", "E:noise:port=flash", "F:rx1-driver:kind=tuyamcu,wins=0.0,period=0.5")
 
 
@@ -200,7 +203,7 @@ def over(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Over]]:
         table = Table(bench, folder)
         plans = ROOT / "tests_hil"
         try:
-            table.start("C", plans / "test_burn_in.py", "burn-in", "--reboots", "3")
+            table.start("C", plans / "test_burn_in.py", "burn-in", "--reboots", str(REBOOTS))
             table.start("A", plans / "test_verify.py", "verify", "--role", "golden", "--operator", "Ann")
             table.start("B", plans / "test_verify.py", "verify")
             table.wait_for("C", '"phase":"boot-1","outcome":"pass"')
@@ -270,11 +273,14 @@ def test_an_erase_in_a_plan_that_only_looks_is_stopped_on_the_wire(over: dict[st
 
 def test_the_boot_that_fails_is_named_and_the_rest_is_left_out(over: dict[str, Over]) -> None:
     seen = over["C"]
-    assert seen.phases["boot-1"] is Outcome.PASS
-    assert seen.phases["boot-2"] is Outcome.FAIL
-    assert (seen.phases["boot-3"], seen.phases["burn-in"]) == (None, None)
+    boots = [seen.phases[f"boot-{number}"] for number in range(1, REBOOTS + 1)]
+    good = boots.index(Outcome.FAIL)  # so many before it was broken: one, or more where the machine was slow to do it
+    assert good >= 1
+    assert boots == [Outcome.PASS] * good + [Outcome.FAIL] + [None] * (REBOOTS - good - 1)
+    assert boots[-1] is None
+    assert seen.phases["burn-in"] is None
     assert (seen.ended.outcome, seen.ended.code) == (Outcome.FAIL, "log-silent")
-    assert (seen.ended.sentence or "").startswith("boot 2: ")
+    assert (seen.ended.sentence or "").startswith(f"boot {good + 1}: ")
     assert {"boot_time_1", "steady_current_1"} <= seen.measured.keys()
     assert not seen.commands & CHANGES
 
@@ -341,13 +347,16 @@ def test_limits_given_with_the_run_stand_in_place_of_the_products(over: dict[str
     assert (answer.maximum, answer.marginal_maximum, answer.outcome) == (50, 40, Outcome.MARGINAL)
 
 
-def test_the_live_log_is_for_its_owner_only(over: dict[str, Over]) -> None:
-    path = over["G"].folder / "boot.live.log"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    lines = path.read_text().splitlines()
-    said = (over["G"].folder / "boot.log").read_text()
-    assert len(lines) > 3
-    assert all(line in said for line in lines)
+def test_the_log_is_kept_once_and_for_its_owner_only(over: dict[str, Over]) -> None:
+    folder = over["G"].folder
+    assert not (folder / "boot.live.log").exists()  # all of it, the secrets too, is in boot.log by now
+    assert stat.S_IMODE((folder / "boot.log").stat().st_mode) == 0o600
+    assert len((folder / "boot.log").read_text().splitlines()) > 3
+
+
+def test_the_power_samples_are_on_record_by_their_sha256(over: dict[str, Over]) -> None:
+    kept = {each.name: each for each in over["G"].found if isinstance(each, events.ArtifactKept)}
+    assert hashlib.sha256((over["G"].folder / "power.csv").read_bytes()).hexdigest() == kept["power-samples"].sha256
 
 
 def test_every_output_is_off_at_the_end(over: dict[str, Over]) -> None:

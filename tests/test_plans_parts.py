@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 from fixtures.options import _count, _limits
 from rig.bench.product import Limits, Product, load_product
 from rig.chip.frames import Header, Long, Reply
-from rig.errors import BenchBlocked, UnitFailed
+from rig.errors import BenchBlocked, Coded, UnitFailed
+from rig.flashers.base import ChipIdentity
 from rig.flashers.matching import OWN
 from rig.line.boot import Boot
-from rig.line.contact import STRAY, check_contact
+from rig.line.contact import STRAY, check_contact, on_a_noisy_line
 from rig.line.place import Place
 from rig.line.reboots import Reboots
-from rig.line.steps import require_steady
+from rig.line.steps import identify, require_steady
 from rig.line.verification import Expected, compared, require_content
 from rig.records.events import Outcome
 from rig.uart.bootlog import BootLog
@@ -91,6 +92,7 @@ class Record:
     def __init__(self, product: Product) -> None:
         self.product = product
         self.values: dict[str, float] = {}
+        self.unit, self.known_as = "1", ()  # type: tuple[str, tuple[str, ...]]
         self.notes: list[str] = []
 
     def measure(
@@ -166,15 +168,58 @@ def test_the_recorder_keeps_what_comes_after_an_answer_until_the_next_question()
     recorder.reply(b"more", 115200)
     recorder.begins(Header(True, int(Long.ERASE), 13, b"\x20\x00\x00\x00\x00"), 115200, "not now")
     assert recorder.unasked == b"more", "the chip never heard of what was stopped"
+    assert recorder.strays == 9
+    recorder.begins(Header(False, 0, 1, b""), 115200, None)
+    recorder.reply(LINKED * 3, 115200)
+    assert recorder.strays == 9, "a ROM's replies to queued link checks are no noise"
     recorder.reply(b"x" * 0x5000, 115200)
     assert len(recorder.unasked) == 0x1000
+
+
+@pytest.mark.parametrize(
+    ("problem", "strays", "code"),
+    [
+        (UnitFailed("backup-mismatch", "two reads differ"), STRAY, "contact"),
+        (BenchBlocked("link-lost", "no answer"), STRAY, "contact"),
+        (UnitFailed("backup-mismatch", "two reads differ"), STRAY - 1, "backup-mismatch"),
+        (UnitFailed("boot-loop", "three resets"), 1000, "boot-loop"),
+    ],
+)
+def test_a_noisy_line_is_not_the_boards_fault(problem: Coded, strays: int, code: str) -> None:
+    found = on_a_noisy_line(problem, strays)
+    assert found.code == code
+    assert str(problem) in str(found)
+    assert isinstance(found, BenchBlocked) == (code != problem.code or isinstance(problem, BenchBlocked))
+
+
+def test_another_board_than_the_units_is_told_as_it_says_who_it_is() -> None:
+    here, record = place()
+    efuse = bytes(16) + b"12345678" + bytes(8)
+    who = ChipIdentity("BK7231N", 0x7231C, b"\xeb\x60\x15", 0x200000, "c8:47:8c:00:00:01", efuse)
+    here.rom.identify = lambda link, progress: who  # type: ignore[method-assign]
+    record.unit, record.known_as = "SN1", (f"uid-{b'12345678'.hex()}",)
+    assert identify(here) is who
+    record.known_as = ("uid-0102030405060708",)
+    with pytest.raises(BenchBlocked, match="SN1: its board was uid-0102030405060708") as blocked:
+        identify(here)
+    assert blocked.value.code == "wrong-board"
 
 
 # -- steady current ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("amps", "looks"), [([0.08], 1), ([0.3, 0.3, 0.08], 3), ([0.3] * 9, 5)])
-def test_a_radios_peak_is_waited_for_and_a_load_that_stays_is_not(amps: list[float], looks: int) -> None:
+@pytest.mark.parametrize(
+    ("amps", "steady", "looks"),
+    [
+        ([0.08], 0.08, 1),
+        ([0.3, 0.3, 0.09, 0.08], 0.09, 4),
+        ([0.3] * 9, 0.3, 5),
+        ([0.3, 0.08, 0.31, 0.08, 0.3], 0.31, 5),  # comes and goes: no moment's luck lets it pass
+    ],
+)
+def test_a_radios_peak_is_waited_for_and_a_load_that_stays_is_not(
+    amps: list[float], steady: float, looks: int
+) -> None:
     here, record = place()
     left = list(amps)
     here.board.power.average = lambda seconds, **more: (3.3, left.pop(0))  # type: ignore[method-assign]
@@ -182,7 +227,8 @@ def test_a_radios_peak_is_waited_for_and_a_load_that_stays_is_not(amps: list[flo
     with pytest.raises(BenchBlocked, match="outside") if looks == 5 else contextlib.nullcontext():
         require_steady(here, "_7")
     assert len(amps) - len(left) == looks
-    assert record.values["steady_current_7"] == amps[looks - 1]
+    assert record.values["steady_current_7"] == steady
+    assert record.values.get("settling_current_7") == (max(amps) if looks > 1 else None)
     assert len(record.notes) == (looks > 1)
 
 
@@ -273,7 +319,7 @@ def test_lines_are_in_the_live_log_while_the_port_is_open(tmp_path: Path) -> Non
     try:
         with BootLog.open(os.ttyname(slave), tmp_path / "boot.log", live=live):
             os.write(master, b"one\r\nt\xffwo\nthr")
-            wait_until(lambda: live.read_text() == "one\nt\\xffwo\n", 5, "two lines")
+            wait_until(lambda: live.read_text() == "one\nt\\xffwo\n", 60, "two lines")
         assert live.read_text() == "one\nt\\xffwo\n"
         assert "thr" in (tmp_path / "boot.log").read_text()
     finally:

@@ -24,7 +24,16 @@ from waiting import until, wait_until
 from rig.errors import UsageProblem
 from rig.records import database
 from rig.records.chain import head
-from rig.records.database import DatabaseProblem, contents, default_url, ingest, opened, read_rows, rebuild
+from rig.records.database import (
+    DatabaseProblem,
+    contents,
+    default_url,
+    ingest,
+    opened,
+    read_rows,
+    rebuild,
+    shown_url,
+)
 from rig.records.events import Instrument, Noted, Planned, Reworked, RunResumed
 from rig.records.follower import Follower
 from rig.records.lookup import attempts_of, passed_before, records, unit_record
@@ -284,7 +293,7 @@ def test_a_follower_keeps_up_with_a_run(tmp_path: Path) -> None:
         for number in range(5):
             run.attempt(f"SN{number}", "pass")
             follower.poke()
-            wait_until(lambda n=number: _units(url) == n + 1, 5, f"unit {number} in the database")
+            wait_until(lambda n=number: _units(url) == n + 1, 60, f"unit {number} in the database")
         run.end()
     assert told == []
     assert held(url) == rebuilt(tmp_path)
@@ -320,12 +329,33 @@ def test_a_database_that_is_locked_is_told_once_and_caught_up(tmp_path: Path, mo
     assert held(url) == rebuilt(tmp_path)
 
 
+def test_whatever_the_database_raises_is_told_and_no_password_with_it(tmp_path: Path, monkeypatch: Any) -> None:
+    from rig.records import follower as follower_module
+
+    def odd(*_: object, **__: object) -> None:
+        raise ValueError("a row that it cannot take")
+
+    url, took = default_url(tmp_path), follower_module.bring_up
+    monkeypatch.setattr(follower_module, "bring_up", odd)
+    with SyntheticRun(tmp_path / "r1") as run, following(run, url) as (follower, told):
+        run.attempt("SN1", "pass")
+        follower.poke()
+        assert until(lambda: follower.problem)
+        monkeypatch.setattr(follower_module, "bring_up", took)
+        run.end()
+    assert "a row that it cannot take" in told[0]
+    assert held(url) == rebuilt(tmp_path)
+    for secret in ("postgresql+psycopg://rig:hunter2@db/rig", "postgresql://db/rig?user=rig&password=hunter2"):
+        assert "hunter2" not in shown_url(secret)
+        assert "db/rig" in shown_url(secret)
+
+
 def test_a_database_deleted_under_a_run_is_made_again(tmp_path: Path) -> None:
     url = default_url(tmp_path)
     with SyntheticRun(tmp_path / "r1") as run, following(run, url) as (follower, _):
         run.attempt("SN1", "pass")
         follower.poke()
-        wait_until(lambda: _units(url) == 1, 5, "the first unit in the database")
+        wait_until(lambda: _units(url) == 1, 60, "the first unit in the database")
         (tmp_path / "rig.db").unlink()
         run.attempt("SN2", "pass")
     assert held(url) == rebuilt(tmp_path)

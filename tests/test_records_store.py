@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,8 @@ from rig.errors import UsageProblem
 from rig.line.record import UnitRecord
 from rig.records import store as store_module
 from rig.records.backups import BackupStore
-from rig.records.events import ArtifactKept, BackupKept, Event
+from rig.records.events import ArtifactKept, BackupKept, Event, WriteBegun, WriteEnded
+from rig.records.journal import Journal
 from rig.records.purge import find, moment, purge
 from rig.records.run import RunFolder, list_runs
 from rig.records.store import FOLDER, ArtifactStore, sha256_of, tombstone_of
@@ -178,6 +180,27 @@ def test_backups_go_only_when_asked(runs: Path) -> None:
     assert backups.first("uid-SN2") is None  # its next read becomes its backup
     assert verify_run(list_runs(runs)[0]).problems == []
     assert verify_stores(runs).problems == []
+
+
+def test_a_backup_that_a_board_may_still_need_stays(tmp_path: Path) -> None:
+    """Of one that was left half written, and of one that `rig flash` wrote to only yesterday."""
+    with KeptRun(tmp_path / "old") as old:
+        for unit in ("SN1", "SN2", "SN3"):
+            who = old.unit(unit, "fail")
+            old.write(WriteBegun, **who, image_sha256="c3" * 32, ranges=[(0, 4096)])
+            if unit != "SN1":
+                old.write(WriteEnded, **who, verified=True)
+    told = {"utc": (LATER - timedelta(days=1)).isoformat(), "id": "1", "identity": "uid-SN2"}
+    (tmp_path / "flash-writes.jsonl").write_text(json.dumps(told) + '\n{"utc": "torn')
+    doomed = find(tmp_path, LATER - timedelta(days=2), backups=True)
+    assert [path.parent.name for path, _ in doomed.backups] == ["uid-SN3"]
+    assert ["half written" in doomed.remarks[0], "by hand" in doomed.remarks[1]] == [True, True]
+    (backup,) = (tmp_path / "backups" / "uid-SN3").glob("*.zst")  # one that lies with its unit is no odd file either
+    backup.rename(old.folder.units / "SN3" / "1" / backup.name)
+    with Journal(old.folder.journal) as journal:
+        path = f"units/SN3/1/{backup.name}"
+        journal.append(BackupKept(**who, identity="uid-SN3", path=path, sha256="5a" * 32, size=1))
+    assert not any(path.name == backup.name for path in find(tmp_path, LATER + timedelta(days=9999)).others)
 
 
 def test_what_was_edited_stays_and_is_told(runs: Path) -> None:

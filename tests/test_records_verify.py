@@ -271,6 +271,9 @@ def test_a_head_says_whether_it_is_the_same(runs: Path) -> None:
     later = verify_run(run, head=head)
     assert (later.verdict, later.problems) == ("continued", [])
     assert "1 line(s) came after it" in later.remarks[-1]
+    raw = run.journal.read_bytes()
+    run.journal.write_bytes(line_of(Noted(schema_version=2, text="SN9 was good, says a line without a link")) + raw)
+    assert verify_run(run, head=head).verdict == "damaged"  # all that the head stands for is there, and more
     for bad in ("", "5f2c", "z" * 64):
         with pytest.raises(UsageProblem, match="64 hexadecimal"):
             verify_run(run, head=bad)

@@ -33,7 +33,6 @@ from rig.sim import firmware
 from tests.sim_process import SimProcess, rig, start_rig
 from tests.test_convert import of_kind
 from tests.test_convert_faults import OFF_WITHIN_S, wait_for_journal
-from tests.waiting import wait_until
 
 pytest.importorskip("unicorn")
 
@@ -146,8 +145,7 @@ def stop_while_writing(bench: SimProcess, cwd: Path, donor: Path) -> tuple[Run, 
     words = ("recover", "--no-report", "--bench", bench.bench_file, "--image", donor, "--slot", "A", "--serial", "X")
     process = start_rig(*words, cwd=cwd)
     wait_for_journal(process, cwd, '"write-begun"')
-    process.terminate()
-    off_after_s = wait_until(lambda: not bench.status("A")["on"], OFF_WITHIN_S, "the output going off")
+    off_after_s = bench.off_after(process.terminate)
     output, _ = process.communicate(timeout=60)
     folder = latest(cwd / "runs")
     done = subprocess.CompletedProcess(words, process.returncode, output, output)

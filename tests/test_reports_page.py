@@ -236,7 +236,7 @@ def test_without_the_extra_one_sentence_says_what_to_install() -> None:
         "    try: call()\n"
         "    except UsageProblem as problem: print(problem)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.count("pip install -e '.[report]'") == 2
 
 

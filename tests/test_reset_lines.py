@@ -179,12 +179,12 @@ def test_the_next_run_waits_for_a_pulse_that_is_carried_out() -> None:
 
         def fall() -> None:
             begun.set()
-            free.wait(5)
+            free.wait(60)
 
         power.discharging = fall
         tool = threading.Thread(target=pull, args=(link.lines,))
         tool.start()
-        assert begun.wait(5)
+        assert begun.wait(60)
         power.discharging = None
         rig = threading.Thread(target=link.prepare)
         rig.start()
@@ -192,8 +192,8 @@ def test_the_next_run_waits_for_a_pulse_that_is_carried_out() -> None:
         assert rig.is_alive()
         assert power.log == ["off"]
         free.set()
-        rig.join(5)
-        tool.join(5)
+        rig.join(60)
+        tool.join(60)
         assert power.log == ["off", "off"]
 
 

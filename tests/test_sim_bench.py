@@ -98,7 +98,7 @@ def test_a_unit_s_way(bench: SimBench, tmp_path: Path) -> None:
         flasher.close()
         log.mark("power-on")
         opened.link.boot()
-        assert log.wait_for("alive 2", 10)
+        assert log.wait_for("alive 2", 60)
         assert next(line.text for line in log.lines if line.text) == "rig-boot 1"
         volts, amps = opened.power.average(0.1)
         assert volts == pytest.approx(3.3, abs=0.05)
@@ -116,9 +116,9 @@ def test_a_current_limit_of_its_own(bench: SimBench) -> None:
         before = bench.boards["B"].ask(op="status")["resets"]
         log.mark("power-on")
         opened.link.boot()
-        assert until(lambda: bench.boards["B"].ask(op="status")["resets"] > before + 2, 10)
+        assert until(lambda: bench.boards["B"].ask(op="status")["resets"] > before + 2)
+        assert until(lambda: [line.text for line in log.lines].count("rig-boot 1") >= 2)
         texts = [line.text for line in log.lines]
-        assert texts.count("rig-boot 1") >= 2
         assert "boot complete" not in texts
         with closing(serial.Serial(opened.tap.path, 115200, timeout=0.005)) as port:
             RomClient(port).link(3)  # in the loop, too, it can be caught
@@ -214,7 +214,7 @@ def test_a_bench_goes_with_its_owner(how: str) -> None:
     assert owner.stdin is not None
     assert owner.stdout is not None
     try:
-        ready, _, _ = select.select([owner.stdout], [], [], 20)
+        ready, _, _ = select.select([owner.stdout], [], [], 60)
         assert ready
         bench_file, port = json.loads(owner.stdout.readline())
         sims = [pid for pid in children(owner.pid) if b"rig.sim" in Path(f"/proc/{pid}/cmdline").read_bytes()]
@@ -225,8 +225,8 @@ def test_a_bench_goes_with_its_owner(how: str) -> None:
             owner.kill()
         else:
             owner.stdin.close()
-        owner.wait(15)
-        assert until(lambda: not any(alive(pid) for pid in (*sims, *boards)), 10)
+        owner.wait(60)
+        assert until(lambda: not any(alive(pid) for pid in (*sims, *boards)))
         assert not os.path.lexists(port)
         assert not Path(bench_file).parent.exists()
         assert owner.returncode == (-signal.SIGKILL if how == "kill -9" else 0)
@@ -256,7 +256,7 @@ def test_a_real_bench_s_file_is_spared(tmp_path: Path) -> None:
     real = tmp_path / "bench.toml"
     real.write_text('[bench]\nname = "mine"\n')
     process = rig_sim("--bench-file", "bench.toml", cwd=tmp_path)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 2
     assert err == "rig sim: bench.toml is there and is no simulated bench's: name another --bench-file\n"
     assert real.read_text() == '[bench]\nname = "mine"\n'

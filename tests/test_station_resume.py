@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 from rig.errors import Exit, UsageProblem
+from rig.line.books import Books
 from rig.line.control import station_folder
+from rig.line.identity import another_board
 from rig.line.job import Job, Stage
 from rig.line.resume import close_past, order_of, read_past
+from rig.line.rules import Rules, Sampling
 from rig.records import events
 from rig.supply import runtime
 from tests.station_bench import StationBench, fake_units
@@ -30,10 +33,10 @@ def kill(bench: StationBench, job: object, **wait_for: object) -> None:
     process = bench.spawn(job)  # type: ignore[arg-type]
     try:
         for unit, kind in wait_for.items():
-            bench.wait(kind, unit=unit, seconds=30)  # type: ignore[arg-type]
+            bench.wait(kind, unit=unit, seconds=60)  # type: ignore[arg-type]
     finally:
         process.send_signal(signal.SIGKILL)
-        process.wait(10)
+        process.wait(60)
 
 
 def test_what_was_left_half_written_comes_first_and_numbers_go_on(tmp_path: Path) -> None:
@@ -65,9 +68,9 @@ def test_people_are_asked_for_every_board_the_half_written_one_first(tmp_path: P
     job = bench.job("1", "2", "3")
     process = bench.spawn(job)
     bench.tell_when_there(answer="done")
-    bench.wait(events.WriteBegun, unit="2", seconds=30)
+    bench.wait(events.WriteBegun, unit="2", seconds=60)
     process.kill()
-    process.wait(10)
+    process.wait(60)
     bench.behave()
     asked: list[str] = []
 
@@ -139,6 +142,44 @@ def test_which_unit_comes_first() -> None:
     assert [*order.loaded.values(), *order.first, *order.rest] == ["half", "between", "new", "blocked", "aborted"]
 
 
+def test_a_bad_board_is_not_asked_for_again_and_a_sample_is_owed_its_burn_in() -> None:
+    job = Job(("bad", "sample", "good"), (Stage("convert"),), rules=Rules(sampling=Sampling(every=2)))
+    slot: Any = SimpleNamespace(name="A", table=SimpleNamespace(change=["./feeder"]))
+    found: list[Any] = []
+    for unit, outcome in (("bad", "fail"), ("sample", "pass"), ("good", "pass")):
+        who: dict[str, Any] = {"unit": unit, "slot": "A", "attempt": 1}
+        found += [events.UnitStarted(**who), events.WriteBegun(**who, image_sha256="0" * 64, ranges=[(0, 1)])]
+        found += [events.WriteEnded(**who, verified=True)] if outcome == "pass" else []
+        found.append(events.UnitEnded(**who, outcome=events.Outcome(outcome), duration_s=1.0))
+    order = order_of(read_past(found, job, [slot]), job, [slot])
+    assert [*order.loaded.values(), *order.first, *order.rest] == ["sample"]
+
+
+def test_which_board_is_in_a_slot() -> None:
+    """The one that was last put in; none is in two, and nobody knows while a command changes it."""
+    job = Job(("1", "2", "3"), (Stage("convert"),))
+    slots: Any = [SimpleNamespace(name=name) for name in "AB"]
+    found: list[Any] = []
+    assert read_past(found, job, slots).boards == {"A": "1", "B": "2"}
+    found.append(events.UnitStarted(unit="1", slot="B", attempt=1))
+    assert read_past(found, job, slots).boards == {"B": "1"}
+    found.append(events.Noted(unit="3", slot="B", text="its change command is to put 3 in", details={"load": "3"}))
+    assert read_past(found, job, slots).boards == {}
+
+
+def test_another_board_is_known_by_its_uid() -> None:
+    assert "uid-a" in (another_board(["mac-1", "uid-a"], "uid-b") or "")
+    for known, found in (([], "uid-b"), (["uid-a"], "uid-a"), (["mac-1"], "mac-2"), (["uid-a"], None)):
+        assert another_board(known, found) is None
+    books = Books(["1"], "convert")
+    who: dict[str, Any] = {"unit": "1", "slot": "A", "attempt": 1}
+    books.take(events.UnitStarted(**who))
+    books.take(events.UnitEnded(**who, outcome=events.Outcome.FAIL, duration_s=1.0, identity="uid-a"))
+    assert books.known_as("1") == ["uid-a"]
+    books.take(events.Reworked(unit="1", what="another module", who="Ann"))
+    assert books.known_as("1") == []
+
+
 def test_a_torn_line_is_dropped_and_named(tmp_path: Path) -> None:
     bench = StationBench(tmp_path)
     job = bench.job("1", "2")
@@ -185,6 +226,8 @@ def test_a_run_that_is_at_work_is_not_resumed(tmp_path: Path) -> None:
         bench.wait(events.PhaseStarted)
         with pytest.raises(UsageProblem, match="in use"):
             bench.start(job).end()
+        with pytest.raises(UsageProblem, match=rf"{bench.run.id} is still at work \(process \d+\)"):
+            bench.start(job, resume=True).end(20)  # at once: the patience is for units of a dead station
         bench.go("1")
         assert run.end() is Exit.GOOD
-    wait_until(lambda: bench.live["state"] == "ended", 5, "the end")
+    wait_until(lambda: bench.live["state"] == "ended", 60, "the end")

@@ -103,7 +103,7 @@ def test_a_late_answer_does_not_meet_the_next_question(fake: FakeSupply) -> None
 
     def late(line: str) -> object:
         if line == "I?" and not released.is_set():
-            released.wait(5)
+            released.wait(60)
             return "9.999A"
         return FakeSupply.GO_ON
 

@@ -4,6 +4,7 @@ itself, couple its outputs, never stop complaining."""
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -71,10 +72,10 @@ def test_a_supply_that_hangs_while_on_goes_off_when_it_wakes() -> None:
     with simulated("keysight-e36312a", 2) as (psu, supply):
         one, two = powered(supply, 1), powered(supply, 2)
         psu.fault("hung", keeps=True)
-        assert "gave no answer to 'MEAS:VOLT? (@1)' (timeout)" in refused(one.measure)
+        assert re.search(r"gave no answer to 'MEAS:VOLT\? \(@1\).*' \(timeout\)", refused(one.measure))
         assert one.off() is False
         psu.clear_faults()
-        assert until(lambda: not psu.outputs[0].on and not psu.outputs[1].on, 2), psu.received[-12:]
+        assert until(lambda: not psu.outputs[0].on and not psu.outputs[1].on), psu.received[-12:]
         assert one.off()
         assert set(supply.link.farewells) == {2}, "only what was read back off is forgotten"
         assert two.off()
@@ -85,7 +86,7 @@ def test_one_answer_that_comes_too_late_costs_no_other_board_its_power() -> None
     with simulated("keysight-e36312a", 2) as (psu, supply):
         one, two = powered(supply, 1), powered(supply, 2)
         psu.fault("late", seconds=0.2, times=1)
-        assert "gave no answer to 'MEAS:VOLT? (@1)' (timeout)" in refused(one.measure)
+        assert re.search(r"gave no answer to 'MEAS:VOLT\? \(@1\).*' \(timeout\)", refused(one.measure))
         assert two.measure().volts == pytest.approx(3.3, abs=0.01)
         assert psu.outputs[0].on
         assert psu.outputs[1].on
@@ -110,7 +111,7 @@ def test_a_supply_that_hangs_while_it_is_waited_for_goes_off_when_it_wakes() -> 
         assert "could not be confirmed" in refused(channel.on)
         assert asked == [True]
         psu.clear_faults()
-        assert until(lambda: not psu.outputs[0].on, 2), psu.received[-12:]
+        assert until(lambda: not psu.outputs[0].on), psu.received[-12:]
 
 
 def test_the_guardian_leaves_no_channel_for_anothers_sake(monkeypatch: pytest.MonkeyPatch) -> None:

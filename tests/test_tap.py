@@ -232,9 +232,9 @@ def test_the_trace_tells_every_command_and_its_times(tmp_path: Path) -> None:
     assert read["status"] == 0
     assert (read["address"], read["size"], read["reply_size"]) == (0x5000, 12, 4111)
     wire = 4111 * 10 / 921600
-    assert wire * 0.9 < (read["reply_end_ns"] - read["begun_ns"]) / 1e9 < wire * 3 + 0.05
-    assert 0x10000 / 438_000 < (crc["reply_ns"] - crc["begun_ns"]) / 1e9 < 0x10000 / 438_000 + 0.1
-    assert 0.02 < (baud["reply_ns"] - baud["sent_ns"]) / 1e9 < 0.2
+    assert wire * 0.9 < (read["reply_end_ns"] - read["begun_ns"]) / 1e9 < wire * 3 + 0.5
+    assert 0x10000 / 438_000 < (crc["reply_ns"] - crc["begun_ns"]) / 1e9 < 0x10000 / 438_000 + 0.5
+    assert 0.02 < (baud["reply_ns"] - baud["sent_ns"]) / 1e9 < 0.5
     assert all(b["begun_ns"] > a["begun_ns"] for a, b in pairwise(commands))
 
 
@@ -322,7 +322,7 @@ def test_nothing_switches_on_after_it_was_to_be_off(end: Callable[[Tap], None]) 
         with closing(serial.Serial(tap.path, 115200)) as port:
             tap.arm()
             port.write(LINK)
-            assert begun.wait(5)
+            assert begun.wait(60)
         if end is Tap.close:
             stack.pop_all()
         end(tap)
@@ -339,7 +339,7 @@ def test_a_link_check_seen_while_the_board_goes_off_switches_nothing_on(table: T
         table.tap._armed = True  # as the thread saw it a moment ago
         table.tap._link_seen()
     for linker in table.tap._linkers:
-        linker.join(5)
+        linker.join(60)
     assert table.links == []
 
 
@@ -389,7 +389,7 @@ def a_board_nobody_reads() -> Iterator[tuple[Tap, int]]:
 def test_a_firmware_that_chatters_to_nobody_fills_no_memory() -> None:
     with a_board_nobody_reads() as (tap, board):
         sent = 0
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while sent < 0x60000 and time.monotonic() < deadline:
             if select.select([], [board], [], 0.1)[1]:
                 sent += os.write(board, bytes(512))
@@ -436,7 +436,7 @@ def test_a_port_stuck_in_its_driver_holds_up_nobody_for_long(monkeypatch: pytest
 
         monkeypatch.setattr(tap._port, "write", hang)
         port.write(b"\xff")
-        assert stuck.wait(5)
+        assert stuck.wait(60)
         began = time.monotonic()
         tap.hold()
         tap.arm()
@@ -444,7 +444,7 @@ def test_a_port_stuck_in_its_driver_holds_up_nobody_for_long(monkeypatch: pytest
         with pytest.raises(BenchBlocked, match="its adaptor hangs"):
             tap.check()
         tap.close()
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10  # not the 20 that it hangs
         assert tap._port.is_open  # its descriptor is still in use
         go_on.set()
         assert until(lambda: not tap._thread.is_alive())
@@ -472,7 +472,7 @@ def test_a_slow_port_is_no_gap_in_a_frame(monkeypatch: pytest.MonkeyPatch) -> No
         port.write(frame[:100])
         assert until(lambda: more() >= 100)
         port.write(frame[100:])  # waits while the tap's write does
-        assert until(lambda: more() >= len(frame), 2)
+        assert until(lambda: more() >= len(frame))
         assert heard == frame
 
 

@@ -96,6 +96,8 @@ def open_bench(spec: str) -> Iterator[Bench]:
     if match is None:
         if spec.startswith("sim:"):
             raise UsageProblem(f"--bench {spec}: a simulated bench is sim, sim:BOARDS or sim:BOARDS@SPEED")
+        if not Path(spec).exists():
+            raise UsageProblem(f"no bench file at {spec}: rig bench init writes one; --bench sim is simulated")
         yield read_bench(Path(spec))
         return
     with _simulated(int(match["boards"] or 1), float(match["speed"] or DEFAULT_SPEED)) as path:

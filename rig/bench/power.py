@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -20,6 +20,7 @@ from rig.supply.channel import Reading, Setting, SupplyChannel
 
 _SETTLE_NS = 300_000_000  # inrush and the meter's own averaging after switching on: not a sag
 _PERIOD_S = 0.05
+_CALM_S = 0.2  # each look costs supply, service and this process a millisecond of the CPU between them
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class BoardPower:
         self._switching = threading.Lock()  # on or off, and what is known of it, one after the other
         self._stop = threading.Event()
         self._closely = threading.Event()
+        self._calm = False
+        self._look = threading.Event()  # at once: the pace has changed
         self._on_ns = 0
         self._sag: Sag | None = None
         self._deepest: Sag | None = None  # since forget_sags(), through power-cycles
@@ -86,7 +89,7 @@ class BoardPower:
 
     def __exit__(self, *exc: object) -> None:
         self._stop.set()
-        self._closely.set()
+        self._look.set()
         try:
             self.off()
         finally:
@@ -148,8 +151,21 @@ class BoardPower:
         """Sample as fast as the supply's meter may show a sag, or at the usual pace."""
         if on:
             self._closely.set()
+            self._look.set()
         else:
             self._closely.clear()
+
+    @contextlib.contextmanager
+    def calmly(self) -> Iterator[None]:
+        """While the board is only read, and nothing on it changes: sample five times a second instead of twenty. A
+        sag that is over in less may go unseen; what it spoils is read again. Not while erasing, programming or
+        booting."""
+        self._calm = True
+        try:
+            yield
+        finally:
+            self._calm = False
+            self._look.set()
 
     @property
     def sag(self) -> Sag | None:
@@ -221,7 +237,9 @@ class BoardPower:
             except (OSError, ValueError) as problem:
                 self.error = BenchBlocked("crashed", f"the power samples cannot be written: {problem}")
                 return
-            self._stop.wait(self._closely_s if self._closely.is_set() else _PERIOD_S)
+            usual_s = _CALM_S if self._calm else _PERIOD_S
+            self._look.wait(self._closely_s if self._closely.is_set() else usual_s)
+            self._look.clear()
 
     def _keep(self, reading: Reading) -> None:
         if self._file is not None:

@@ -27,7 +27,9 @@ from rig.flashers import load_flasher
 from rig.line.batch import read_batch
 from rig.line.job import Job, check_job, job_from_dict
 from rig.line.loading import Loader
+from rig.line.resume import require_ended, require_left, units_left
 from rig.line.station import Station
+from rig.line.suite import check_suite
 from rig.records.events import Event, RunStarted
 from rig.records.journal import read_journal
 from rig.records.run import RunFolder
@@ -62,7 +64,12 @@ def work(options: LineOptions, wanted: Wanted) -> None:
         if isinstance(options, UnitOptions) and (options.serial or (batch is not None and batch.serials is not None)):
             refuse_passed(bench, slots, job, options.out)  # running numbers name no board
         prepare(bench, slots, job)
-        run_job(bench, slots, job, options, RunFolder.create(options.out))
+        run = RunFolder.create(options.out)
+        try:
+            run_job(bench, slots, job, options, run)
+        except RigError:
+            run.drop_unbegun()
+            raise
 
 
 def _resume(spec: str, options: LineOptions, wanted: Wanted) -> None:
@@ -73,6 +80,7 @@ def _resume(spec: str, options: LineOptions, wanted: Wanted) -> None:
     started = next((event for event in found if isinstance(event, RunStarted)), None)
     if started is None or not started.job:
         raise UsageProblem(f"run {run.id} does not say what it was to do, so it cannot go on: it began no unit")
+    require_ended(run)
     job = job_from_dict(started.job)
     bench_file = options.bench or job.bench
     if options.bench is None and started.simulated and not Path(bench_file).exists():
@@ -83,6 +91,7 @@ def _resume(spec: str, options: LineOptions, wanted: Wanted) -> None:
     job = replace(job, command="rig " + " ".join(sys.argv[1:]), operator=options.operator or job.operator)
     with open_bench(bench_file) as bench:
         slots = chosen_slots(bench, job.slots)
+        require_left(run.id, found, job, slots)
         job = judged(bench, slots, job)
         check_job(slots, job, somebody_there=_somebody(job, options), resume=True)
         prepare(bench, slots, job, patience_s=_ORPHANS_S)
@@ -103,6 +112,8 @@ def prepare(bench: Bench, slots: list[Slot], job: Job, *, patience_s: float = 0.
         raise UsageProblem("--accept-no-backup is for one unit: name it with --serial, alone")
     if job.mac and len(job.units) != 1:
         raise UsageProblem("--mac is for one unit: no two boards may have the same")
+    if job.suite is not None:
+        check_suite(job.suite)
     for slot in slots:
         if not job.waive_calibration:
             check_calibration(slot)
@@ -129,6 +140,10 @@ def run_job(
     """The run and its report; ends with typer.Exit."""
     _announce(bench, slots, job, run if resume else None)
     code = _run(bench, slots, job, options, run, resume)
+    lasting = resume or Path(options.bench_spec).exists()  # else a simulated bench, which ends with us
+    if code is not Exit.GOOD and lasting and units_left(read_journal(run.journal)[0], job, slots):
+        where = "" if options.out == LineOptions.out else f" --out {options.out}"
+        err.print(f"Units are left; to go on with them: rig {sys.argv[1]} --resume {run.id}{where}", soft_wrap=True)
     if options.report:
         _report(run, code, options)
     elif options.json:
@@ -146,6 +161,8 @@ def _announce(bench: Bench, slots: list[Slot], job: Job, resumed: RunFolder | No
     err.print(f"{doing} with {job.flasher}; image {images}", soft_wrap=True)
     if resumed is not None:
         err.print(f"Going on with run {resumed.id}.", soft_wrap=True)
+    if job.scanned:
+        err.print("Scan or type serial numbers (A SN001: for slot A). /help tells what else can be typed.")
     if any(slot.product.mains for slot in slots):
         err.print("Mains switches: work on them only unplugged from the mains.")
 
@@ -181,8 +198,8 @@ def _run(bench: Bench, slots: list[Slot], job: Job, options: LineOptions, run: R
             view.listen(station.do)
 
         def stop() -> None:
+            station.stop()  # first: what is told may go nowhere
             view.stopping()
-            station.stop()
 
         with _stopped_by_signals(stop):
             return station.run()

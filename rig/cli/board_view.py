@@ -98,7 +98,7 @@ class BoardView:
     def ask(self, text: str, over: threading.Event) -> str | None:
         """A question to a person: what was typed, or None once `over` is set, by another answer or because the run is
         stopped. Raises UsageProblem where nobody can type."""
-        asked = _Asked(text)
+        asked = _Asked(text, over)
         with self._lock:
             self._asked.append(asked)
             shown = self._is_open(text)
@@ -134,7 +134,7 @@ class BoardView:
 
     def _line(self, text: str) -> None:
         with self._lock:
-            waiting = next(iter(self._asked), None)
+            waiting = next((each for each in self._asked if not each.over.is_set()), None)
             by_name = self._do is not None and (waiting is None or self._is_open(waiting.text))
             prompts = list(self._standing.prompts.values())
         if waiting is not None and not by_name and not (self._do is not None and text.startswith("/")):
@@ -195,9 +195,13 @@ class BoardView:
     def _unit(self, event: events.UnitEnded) -> None:
         with self._lock:
             count = f"{self._standing.over}/{self._standing.units or '?'}"
+            row = self._standing.rows.get(event.slot)
+            golden = row is not None and row.role == "golden"
+            task = row.task if row is not None and row.unit == event.unit else None
+            told_task = task is not None and not golden and (self._stages > 1 or task != self._standing.last_task)
         why = f" [{event.code}] {event.sentence}" if event.code else ""
-        which = f", attempt {event.attempt} of {self._stages}" if self._stages > 1 else ""
-        told = Text(f"{count} unit {event.unit} in slot {event.slot}{which}: ")
+        which = (f", {task}" if told_task else "") + (f", attempt {event.attempt}" if event.attempt > 1 else "")
+        told = Text(f"{count} {'golden ' if golden else ''}unit {event.unit} in slot {event.slot}{which}: ")
         told.append(str(event.outcome), style=COLOURS[event.outcome])
         told.append(f" in {event.duration_s:.1f} s{why}")
         self._tell(told)
@@ -206,12 +210,17 @@ class BoardView:
 
     def _noted(self, event: events.Noted) -> None:
         if event.level == "warning":
-            self._tell(f"  note: {event.text}")
+            whose = f"slot {event.slot} unit {event.unit}: " if event.slot and event.unit else ""
+            self._tell(f"  {whose}note: {event.text}")
 
     def _prompted(self, event: events.Prompted) -> None:
         if self._live is None:
             choices = f" ({'/'.join(event.choices)})" if event.choices else ""
             self._tell(f"{event.text}{choices}")
+
+    def _answered(self, event: events.Answered) -> None:
+        if event.by == "headless":
+            self._tell(f"  Nobody is here to answer: {event.answer}")
 
     def _refused(self, event: events.UnitRefused) -> None:
         self._told_refused = event.sentence
@@ -228,8 +237,9 @@ class BoardView:
 class _Asked:
     """A question that waits for its line."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, over: threading.Event) -> None:
         self.text = text
+        self.over = over  # answered elsewhere: the next line is not for this one
         self.answer: str | None = None
         self.typed = threading.Event()
 
@@ -239,6 +249,7 @@ _TOLD: dict[type[Any], Callable[[BoardView, Any], None]] = {
     events.UnitEnded: BoardView._unit,
     events.Noted: BoardView._noted,
     events.Prompted: BoardView._prompted,
+    events.Answered: BoardView._answered,
     events.UnitRefused: BoardView._refused,
     events.SlotOut: lambda view, event: view._tell(f"  slot {event.slot} is out of use: {event.why}"),
     events.SlotBack: lambda view, event: view._tell(f"  slot {event.slot} is back in use"),

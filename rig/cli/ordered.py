@@ -15,6 +15,7 @@ from rig.errors import UsageProblem
 from rig.image.planning.rules import Overrides
 from rig.line.batch import Batch
 from rig.line.job import Job, Stage
+from rig.line.labels import check_printer
 from rig.line.provisioning import check_provision, provision_of
 from rig.line.serials import check_all
 from rig.line.target import Order, Target, open_target
@@ -111,6 +112,7 @@ def judged(bench: Bench, slots: Sequence[Slot], job: Job) -> Job:
     An image whose sha256 the job has already must still have it.
     """
     Overrides.of(job.overrides)
+    check_printer(job.rules.label)
     stages, secrets = [], list[str]()
     for stage in job.stages:
         found = _targets(bench, slots, job, stage)
@@ -209,7 +211,9 @@ def _stages(bench: Bench, wanted: Wanted) -> tuple[Stage, ...]:
     image = wanted.image or (None if wanted.task == "recover" else bench.image)
     if wanted.task == "recover":
         if image is None:
-            raise UsageProblem("which image? A full dump of such a board, or a QIO: rig recover --image FILE")
+            raise UsageProblem(
+                "which image? A full dump of such a board, or a QIO: --image FILE, or `image` in the batch file"
+            )
         then = () if wanted.then is None else (Stage("convert", wanted.then),)
         return (Stage("recover", image), *then)
     if image is None and wanted.task in _IMAGE_OF_THE_BENCH:

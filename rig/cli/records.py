@@ -106,8 +106,12 @@ def purge(
     as_json: Json = False,
 ) -> None:
     from rig.records import purge
+    from rig.records.run import list_runs
 
-    doomed = purge.find(out, purge.moment(older), backups=backups)
+    before = purge.moment(older)
+    if not list_runs(out):
+        raise UsageProblem(f"There is no run in {out}.")
+    doomed = purge.find(out, before, backups=backups)
     size = doomed.size
     if yes:
         purge.purge(doomed, f"older than {older}")
@@ -142,7 +146,7 @@ def list_(
     from rig.toml import nearest
 
     if outcome is not None and outcome not in list(Outcome):
-        raise UsageProblem(f"--outcome {outcome}: {nearest(outcome, list(Outcome))}")
+        raise UsageProblem(f"--outcome {outcome}: {nearest(outcome, [each.value for each in Outcome])}")
     with records(out, url) as (connection, remarks):
         rows = attempts_of(connection, batch=batch, run=run, outcome=outcome)
     remark(remarks)

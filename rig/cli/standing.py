@@ -64,12 +64,12 @@ class Standing:
         self.units = units
         self.prompts: dict[str, events.Prompted] = {}  # open ones, oldest first
         self.line_stopped: str | None = None
-        self._last = last_task
+        self.last_task = last_task
         self._units: dict[str, _Unit] = {}
 
     def take(self, event: Event) -> None:
         if isinstance(event, events.RunStarted) and event.tasks:
-            self._last = event.tasks[-1]
+            self.last_task = event.tasks[-1]
         elif isinstance(event, events.UnitStarted):
             self._began(event)
         elif isinstance(event, events.UnitEnded):
@@ -122,7 +122,7 @@ class Standing:
     @property
     def over(self) -> int:
         """Units that are through with all that is done to them, or failed on the way."""
-        return sum(unit.over(self._last) for unit in self._units.values())
+        return sum(unit.over(self.last_task) for unit in self._units.values())
 
     def counters(self) -> dict[str, int]:
         """Units by the outcome of their last attempt, those at work as `running`; they and `remaining` add up to the
@@ -136,7 +136,7 @@ class Standing:
     def first_pass(self) -> tuple[int, int]:
         """(good at their first trial, units that have one): one that was blocked or aborted says nothing."""
         first = [
-            next((outcome for outcome in unit.trials(self._last) if outcome.counted), None)
+            next((outcome for outcome in unit.trials(self.last_task) if outcome.counted), None)
             for unit in self._units.values()
         ]
         counted = [outcome for outcome in first if outcome is not None]

@@ -32,7 +32,7 @@ def command_for(line: str, slots: Collection[str], prompts: Iterable[Prompted]) 
     if not rest:
         return None
     asked = next((each.slot for each in questions if each.what == "scan"), None)
-    return {"do": "scan", "slot": slot or asked, "text": rest, "who": None}
+    return {"do": "scan", "slot": slot or asked, "text": rest, "who": None, "by": "terminal"}
 
 
 def _slot_before(text: str, slots: Collection[str]) -> tuple[str | None, str]:
@@ -57,9 +57,10 @@ def _command(words: list[str]) -> dict[str, Any]:
     if name == "abort" and len(rest) < 2:
         return {"do": "abort", **({"slot": rest[0]} if rest else {})}
     if name == "release" and len(rest) < 2:
-        return {"do": "release", "slot": rest[0], "who": None} if rest else {"do": "release-line", "who": None}
+        order = {"do": "release", "slot": rest[0]} if rest else {"do": "release-line"}
+        return {**order, "who": None, "by": "terminal"}
     if name == "operator" and rest:
-        return {"do": "operator", "who": " ".join(rest)}
+        return {"do": "operator", "who": " ".join(rest), "by": "terminal"}
     if name == "rework" and len(rest) > 1:
         return {"do": "rework", "unit": rest[0], "what": " ".join(rest[1:]), "who": None}
     if name == "retest" and len(rest) == 1:

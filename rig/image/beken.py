@@ -53,12 +53,19 @@ def crc16(block: bytes) -> int:
     return _advance(_INIT, block)
 
 
+def _at_place() -> list[npt.NDArray[np.uint16]]:
+    """What each value of a byte adds to a block's CRC, by the byte's place: from the last one on, one more zero byte
+    behind it each time."""
+    shift = np.array(_TABLE, dtype=np.uint16)
+    rows = [shift]
+    for _ in range(BLOCK - 1):
+        rows.append((rows[-1] << 8) ^ shift[rows[-1] >> 8])
+    return rows[::-1]
+
+
 # A CRC is linear: that of a block is that of 32 zero bytes XOR what each byte adds at its place.
 _OF_ZEROS = np.uint16(_advance(_INIT, bytes(BLOCK)))
-_AT_PLACE = np.array(
-    [[_advance(0, bytes((value,)) + bytes(BLOCK - 1 - place)) for value in range(256)] for place in range(BLOCK)],
-    dtype=np.uint16,
-)
+_AT_PLACE = _at_place()
 
 
 def _crc_of_blocks(blocks: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:

@@ -23,17 +23,17 @@ from typing import Any
 from rig.bench.bench import Bench, Slot
 from rig.line.books import Books, Course
 from rig.line.job import Job, Stage
+from rig.line.suite import OURS, ROOT, environment, suite_words
 from rig.records import events
 from rig.records.events import Event, Outcome, Role
 from rig.records.run import RunFolder
 from rig.scrub import scrub
 
-ROOT = Path(__file__).resolve().parents[2]  # the checkout is the rig
 GRACE_S = 15.0  # from SIGTERM to SIGKILL for a unit's process
 BETWEEN_S = 120.0  # choice: longest time outside of any step: Python's start, and closing down
 _LOOK_S = 0.2
 # plugins that may be installed and that our own plans have no use for: a quarter second of CPU for each unit
-_UNUSED = ("xdist", "xdist.looponfail", "anyio")
+_UNUSED = ("xdist", "xdist.looponfail", "anyio", "doctest", "legacypath", "junitxml", "pastebin")
 _SUITES = {"verify": "test_verify.py", "burn-in": "test_burn_in.py"}
 
 Progress = Callable[[str, str, str, int, int], None]
@@ -103,18 +103,24 @@ class Attempt:
                 self.signal()
             follower = threading.Thread(target=self._follow, args=(ours,), daemon=True)
             follower.start()
-            self._wait(began)
+            self._wait(began, ours)
             follower.join(1)
         self._close(time.monotonic() - began, output)
         course = self.ground.books.course(self.unit, self.number)
         assert course is not None
         return course
 
-    def never_begun(self) -> None:
-        """The run was stopped before this stage: the record says which one the board did not get."""
+    def never_begun(self, problem: Exception | None = None) -> None:
+        """The run was stopped before this stage, or it could not be begun: the record says which one the board did
+        not get."""
         self._started()
-        sentence = f"stopped before this {self.stage.task} began; what was done before it stands"
-        self._ended(Outcome.ABORTED, None, sentence, 0.0)
+        if problem is None:
+            sentence = f"stopped before this {self.stage.task} began; what was done before it stands"
+            self._ended(Outcome.ABORTED, None, sentence, 0.0)
+        else:
+            why = scrub(str(problem), self.ground.job.secrets) or type(problem).__name__
+            sentence = f"this {self.stage.task} could not be begun ({why}); what was done before it stands"
+            self._ended(Outcome.BLOCKED, "crashed", sentence, 0.0)
 
     # -- the process -----------------------------------------------------------------------------------
 
@@ -129,7 +135,7 @@ class Attempt:
                 stderr=subprocess.STDOUT,
                 pass_fds=[owner, lock],
                 start_new_session=True,  # a Ctrl-C in the terminal is the station's to pass on
-                env=_environment(),
+                env=environment(),
             )
 
     def command(self, owner: int) -> list[str]:
@@ -144,6 +150,7 @@ class Attempt:
             *("--flasher", job.flasher, f"--unit={self.unit}", "--attempt", str(self.number)),
             *("--run-dir", str(ground.folder.path), "--station", str(ground.address), "--owner-fd", str(owner)),
             *("--slot-lock", str(ground.locks[self.slot.name])),
+            *(f"--known-as={name}" for name in ground.books.known_as(self.unit)),
             *("--html", str(folder / "unit.html"), "--self-contained-html", "--backup", job.backup),
         ]
         words += ["--role", self.role] if self.role != "unit" else []
@@ -161,12 +168,11 @@ class Attempt:
 
     def _suite(self) -> list[str]:
         """Which tests, and by which configuration."""
-        ours = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT)]
         if self.stage.task == "suite":
             suite = str(self.ground.job.suite)
-            return ["-p", "fixtures.plugins", *ours, suite, f"--suite={suite}"]
+            return [*suite_words(Path(suite)), f"--suite={suite}"]
         lean = [word for plugin in _UNUSED for word in ("-p", f"no:{plugin}")]
-        return [*lean, *ours, str(ROOT / "tests_hil" / _SUITES.get(self.stage.task, "test_conversion.py"))]
+        return [*lean, *OURS, str(ROOT / "tests_hil" / _SUITES.get(self.stage.task, "test_conversion.py"))]
 
     def _what(self) -> list[str]:
         """The options that say what is done, and with which content."""
@@ -193,8 +199,12 @@ class Attempt:
                 what, done, total = line.rsplit(" ", 2)
                 self.ground.on_progress(self.slot.name, self.unit, what, int(done), int(total))
 
-    def _wait(self, began: float) -> None:
-        """Until the process ends. Once it is stopped, or a step takes too long, it has a grace, then it is killed."""
+    def _wait(self, began: float, owner: socket.socket) -> None:
+        """Until the process ends. Once it is stopped, or a step takes too long, it has a grace, then it is killed.
+
+        The grace is for its record, not for its output: its end of `owner` sees us go at once, and a thread of its
+        own switches off, whatever its steps hang in.
+        """
         assert self._process is not None
         deadline: float | None = None
         while True:
@@ -207,6 +217,8 @@ class Attempt:
                     self._process.send_signal(signal.SIGTERM)
             if deadline is None and (self._overran or self._stopping):
                 deadline = time.monotonic() + GRACE_S
+                with contextlib.suppress(OSError):  # it has gone
+                    owner.shutdown(socket.SHUT_WR)
             if deadline is not None and time.monotonic() > deadline:
                 self._process.kill()
 
@@ -234,7 +246,7 @@ class Attempt:
         if course is None:
             self._started()
         writing = course is not None and course.writing
-        if self._overran and (course is None or course.outcome in (None, Outcome.ABORTED)):
+        if self._overran and not self._stopping and (course is None or course.outcome in (None, Outcome.ABORTED)):
             half = "; the board is half written: its content is not known" if writing else ""
             self._ended(Outcome.BLOCKED, "step-timeout", f"{self._overran}{half}", seconds)
         elif course is None or course.outcome is None or (course.outcome.good and code != 0):
@@ -275,9 +287,3 @@ class Attempt:
     def _last_line(self, output: Path) -> str:
         lines = [line for line in output.read_text(errors="replace").splitlines() if line.strip()]
         return f"its last line: {scrub(lines[-1], self.ground.job.secrets)[:200]}" if lines else "it printed nothing"
-
-
-def _environment() -> dict[str, str]:
-    """Ours, without what would change which of a unit's steps run."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")}
-    return kept | {"PYTHONUNBUFFERED": "1"}

@@ -50,6 +50,7 @@ class Books:
         self._lock = threading.Lock()
         self._courses: dict[str, list[Course]] = {}  # of units
         self._all: dict[tuple[str, int], Course] = {}  # of golden units and parked boards too
+        self._known: dict[str, dict[str, None]] = {}  # unit: what its board called itself, under its new names too
         self.labelled: set[str] = set()
         self._reworked: set[str] = set()
         self._passes: dict[str, int] = {}
@@ -62,10 +63,13 @@ class Books:
                 self.labelled.add(event.unit)
             elif isinstance(event, events.Reworked):
                 self._reworked.add(event.unit)
+                self._known.pop(event.unit, None)  # its module may be another one
             else:
                 course = self._all.get((getattr(event, "unit", None) or "", getattr(event, "attempt", 0)))
                 if course is not None:
                     _take(course, event)
+                    if isinstance(event, events.BackupKept | events.UnitEnded) and event.identity:
+                        self._meet(event)
                     self._count_pass(course)
 
     def _started(self, event: events.UnitStarted) -> None:
@@ -76,6 +80,10 @@ class Books:
             self._courses.setdefault(event.unit, []).append(course)
             self._reworked.discard(event.unit)
             self.labelled.discard(event.unit)
+
+    def _meet(self, event: events.BackupKept | events.UnitEnded) -> None:
+        if event.identity and getattr(event, "code", None) != "wrong-board":
+            self._known.setdefault(event.unit, {}).setdefault(event.identity)
 
     def _count_pass(self, course: Course) -> None:
         mine = self._courses.get(course.unit, [])
@@ -104,14 +112,20 @@ class Books:
         with self._lock:
             return [each.identity for each in self._courses.get(unit, []) if each.identity]
 
+    def known_as(self, unit: str) -> list[str]:
+        """By which identities its board is known from earlier attempts; none again once it was reworked."""
+        with self._lock:
+            return list(self._known.get(unit, ()))
+
     def done(self, unit: str) -> bool:
         """Judged, good or bad, after all that a unit gets: nothing is left to do on resume."""
         course = self.last(unit)
-        if course is None or course.outcome is None or course.writing:
+        if course is None or course.outcome is None:
             return False
         if course.outcome is Outcome.FAIL:
-            return True
-        return course.outcome.good and (course.task == self._last_task or course.task == "burn-in")
+            return True  # a bad board, half written too: it is not asked for again and again
+        at_its_end = course.task == self._last_task or course.task == "burn-in"
+        return not course.writing and course.outcome.good and at_its_end
 
     def reworked(self, unit: str) -> bool:
         """Whether something was done to it by hand since its last attempt."""
@@ -126,9 +140,10 @@ class Books:
             return [course for course in self._all.values() if not course.over]
 
     def half_written(self) -> list[Course]:
-        """Last attempts that left their board between two contents."""
+        """Last attempts that left their board between two contents and did not judge it."""
         with self._lock:
-            return [each[-1] for each in self._courses.values() if each[-1].writing]
+            last = [each[-1] for each in self._courses.values()]
+            return [course for course in last if course.writing and course.outcome is not Outcome.FAIL]
 
     def outcomes(self) -> dict[str, Outcome | None]:
         """By unit, in order of the batch: the outcome of its last attempt, None while it is at work. A unit that was

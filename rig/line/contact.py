@@ -13,12 +13,14 @@ either: it shows as a board that does not link.
 from __future__ import annotations
 
 from rig.chip.frames import ReplyParser
-from rig.errors import BenchBlocked
+from rig.errors import BenchBlocked, Coded
 from rig.line.place import Place
+from rig.uart.recorder import stray_bytes
 
 ROM_SAMPLE_S = 0.4  # how long the current is averaged, and both lines are listened to
 STRAY = 4  # bytes, guess: fewer are what switching on leaves on a line
 _SHOWN = 16
+_NOISE_LOOKS_LIKE = ("backup-mismatch", "unreadable", "link-lost", "verify-failed", "erase-failed")
 
 
 def check_contact(place: Place) -> None:
@@ -36,7 +38,7 @@ def check_contact(place: Place) -> None:
     record.measure("rail_volts", volts, "V", low="weak-supply", high="supply-refused")
     place.link.check()
     replies = ReplyParser().feed(unasked)
-    strange = len(unasked) - sum(len(reply.encode()) for reply in replies)
+    strange = stray_bytes(unasked)
     if replies:
         record.note(
             f"the ROM answered {len(replies)} times more than it was asked: queued link checks, or somebody else "
@@ -47,6 +49,15 @@ def check_contact(place: Place) -> None:
         log.check()
         said = log.raw[before:]
         _require_quiet(place, "log", "log_line_strays", said, len(said))
+
+
+def on_a_noisy_line(problem: Coded, strays: int) -> Coded:
+    """`problem` of a board in its ROM, or that the line is to blame: with so many `strays`, bytes on the flash line
+    that nobody asked for, what was read or written is no word on the board."""
+    if strays < STRAY or problem.code not in _NOISE_LOOKS_LIKE:
+        return problem
+    said = f"{strays} bytes came on the flash line that nobody had asked for, so this may not be the board"
+    return BenchBlocked("contact", f"{said}: {problem}")
 
 
 def _require_quiet(place: Place, line: str, name: str, heard: bytes, strange: int) -> None:

@@ -162,7 +162,8 @@ class Line:
 
     def look(self) -> None:
         """Called now and then: where every slot is out and units are left, somebody has to say what comes next."""
-        if self._stuck_prompt is not None or not self._queue.stuck():
+        asked = self._stuck_prompt is not None and not self._stuck_prompt.over.is_set()
+        if asked or not self._queue.stuck():
             return
         out = "; ".join(f"{slot}: {why}" for slot, why in self._queue.out.items())
         text = f"No slot is left to work in ({out}). Put them right; use them again?"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 from rig.errors import ImageRefused
 from rig.flashers.base import ChipIdentity
@@ -29,6 +30,17 @@ def identity_of(who: ChipIdentity) -> str | None:
         return f"uid-{uid.hex()}"
     mac = efuse_mac(who.efuse) or _device(who.mac)
     return f"mac-{mac}" if mac else None
+
+
+def another_board(known: Sequence[str], found: str | None) -> str | None:
+    """A sentence where the board that calls itself `found` is certainly none of those `known`; else None.
+
+    Only UIDs are proof of that: a board known by its MAC may have lost it, or got a new one by its plan.
+    """
+    uids = [name for name in known if name.startswith("uid-")]
+    if not uids or found is None or not found.startswith("uid-") or found in uids:
+        return None
+    return f"its board was {uids[-1]} and the one in the slot is {found}; put in its own, or put a rework on record"
 
 
 def efuse_mac(efuse: bytes | None) -> str | None:

@@ -10,12 +10,14 @@ from rig.bench.bench import Bench, Slot
 from rig.bench.slot import lease_slot
 from rig.errors import RigError
 from rig.records.events import Instrument
+from rig.supply.client import Standby
 
 _BUILT_IN = Path(__file__).resolve().parent.parent
 
 
-def instruments_of(slots: Sequence[Slot]) -> list[Instrument]:
-    """Each supply once. One that does not answer now is named as the bench file knows it: its units will say why."""
+def instruments_of(slots: Sequence[Slot], standby: Standby) -> list[Instrument]:
+    """Each supply once; its service stands by from now on. One that does not answer now is named as the bench file
+    knows it: its units will say why."""
     found: dict[str, Instrument] = {}
     for slot in slots:
         name = slot.table.supply
@@ -24,6 +26,7 @@ def instruments_of(slots: Sequence[Slot]) -> list[Instrument]:
         known = Instrument(name=name, serial=slot.supply.serial, cal_due=slot.supply.cal_due)
         try:
             with lease_slot(slot, "asking who it is") as channel:
+                standby.keep(channel)
                 told = channel.instrument
         except RigError:
             found[name] = known

@@ -68,11 +68,18 @@ class Job:
 
 
 def check_job(slots: list[Slot], job: Job, *, somebody_there: bool, resume: bool = False) -> None:
-    """UsageProblem when boards must be put in and neither a command nor a person can do it. A run that is resumed
-    does not rely on what is in its slots."""
-    if somebody_there or (len(job.units) <= len(slots) and not resume):
+    """UsageProblem when boards must be put in and neither a command nor a person can do it, or an operator is
+    required and nobody could say who they are. A run that is resumed does not rely on what is in its slots."""
+    if somebody_there:
+        return
+    if job.rules.operator == "required" and not job.operator:
+        raise UsageProblem("an operator is required and nobody is there to ask: name one with --operator")
+    golden = job.rules.golden.serial is not None
+    if len(job.units) <= len(slots) and not resume and not golden:
         return
     which = "the boards must be put in again" if resume else "the next board must be put in"
+    if golden and not resume:
+        which = f"the golden unit {job.rules.golden.serial} must be put in and out"
     for slot in slots:
         if slot.table.change is None:
             raise UsageProblem(

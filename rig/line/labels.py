@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ _LARGEST: Final = 64 * 1024  # bytes of a template
 _SAID: Final = 200  # characters of what a command said that are kept
 _SHORTEST_SECRET: Final = 4  # a shorter one is in every second serial number by chance
 _COMMANDS: Final = {".zpl": "^~", ".csv": '",;\t'}  # characters that mean something there, by the template's ending
-_ENDED_S: Final = 2.0  # for the output of a command that was killed: what left its session may hold it open for good
+_TAIL: Final = 4096  # bytes of what a command said that are looked at
 
 
 @dataclass(frozen=True)
@@ -133,28 +134,27 @@ def _filled(template: Path, fields: Mapping[str, str | None], secrets: Collectio
 
 
 def _printed(command: list[str], path: Path, timeout_s: float) -> str | None:
-    """None once the command said that it printed, else what went wrong."""
+    """None once the command said that it printed, else what went wrong.
+
+    What it says goes to a file and not to a pipe, which a program that it left behind could hold open for good.
+    """
     words = [word.replace("{file}", str(path.absolute())) for word in command]
     try:
-        process = subprocess.Popen(
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
+        with tempfile.TemporaryFile() as output:
+            process = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+            try:
+                process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)  # what it started too
+                process.wait()
+                return f"{words[0]} did not end within {timeout_s:g} s and was stopped"
+            output.seek(max(os.fstat(output.fileno()).st_size - _TAIL, 0))
+            said = output.read(_TAIL).decode(errors="replace")
     except (OSError, ValueError) as problem:
         return f"{words[0]}: {getattr(problem, 'strerror', None) or problem}"
-    try:
-        said, _ = process.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # what it started too: that would hold its output open
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.communicate(timeout=_ENDED_S)
-        return f"{words[0]} did not end within {timeout_s:g} s and was stopped"
     if process.returncode == 0:
         return None
     last = said.strip().splitlines()[-1:] or ["it said nothing"]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from rig.bench.bench import Bench, Slot
@@ -13,6 +16,7 @@ from rig.bench.slot import lease_slot
 from rig.errors import Aborted, BenchBlocked, RigError
 from rig.line.prompts import Prompts, Question, Terminal
 from rig.line.queue import Turn
+from rig.supply.client import Standby
 
 _CHANGE_TIMEOUT_S = 600.0
 _PICTURES = (".svg", ".png", ".jpg")
@@ -28,16 +32,23 @@ class Loader:
     def __init__(self, bench: Bench, ask: Terminal | None = None) -> None:
         self.stopped = threading.Event()
         self.ask = ask
+        self.standby = Standby()  # the supplies' services, from one unit to the next; closed by the run's end
         self._bench = bench
 
-    def next_board(self, slot: Slot, turn: Turn, prompts: Prompts) -> None:
-        """Change the board in `slot` for `turn`; on record when it is in. Raises BenchBlocked when the output is not
-        off or nobody could, Aborted when the run, or this unit, was stopped meanwhile."""
+    def next_board(
+        self, slot: Slot, turn: Turn, prompts: Prompts, *, over: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Change the board in `slot` for `turn`; on record when it is in. `over`: nothing may begin any more, and
+        nobody is asked any longer. Raises BenchBlocked when the output is not off or nobody could, Aborted when the
+        run was stopped meanwhile, or is `over`."""
         if not self.confirm_off(slot):
             raise BenchBlocked("supply-lost", "its output could not be read back off, so no board may be changed")
         if slot.table.change is None:
-            prompts.ask(self._question(slot, turn))
+            prompts.ask(self._question(slot, turn), over=over)
         else:
+            prompts.note(
+                f"slot {slot.name}: its change command is to put {_board(turn)} in", slot=slot.name, load=turn.unit
+            )
             self._run(slot, slot.table.change, turn)
             if not self.stopped.is_set():
                 text = f"Slot {slot.name}: {_board(turn)} was put in by its change command."
@@ -62,6 +73,7 @@ class Loader:
         """Take the channel for a moment and read its output back off."""
         try:
             with lease_slot(slot, f"changing the board in slot {slot.name}") as channel:
+                self.standby.keep(channel)
                 return channel.off()
         except RigError:
             return False
@@ -90,7 +102,9 @@ class Loader:
                 said, _ = process.communicate(timeout=0.2)
             except subprocess.TimeoutExpired:
                 if self.stopped.is_set() or time.monotonic() > deadline:
-                    process.kill()
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)  # all that it started: nothing goes on moving
+                process.poll()  # what it left behind may hold its output open
         if process.returncode and not self.stopped.is_set():
             last = said.strip().splitlines()[-1:] or [f"exit code {process.returncode}"]
             raise BenchBlocked("no-current", f"its change command {command[0]} failed: {last[0]}")

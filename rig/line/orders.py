@@ -86,7 +86,12 @@ class Orders:
             self._admit(text)
         except SerialRefused as problem:
             self._refused(text, slot, problem.rule, str(problem), who)
-        given = self._queue.scan(slot, text)
+        try:
+            given = self._queue.scan(slot, text)
+        except UsageProblem as problem:
+            if self._queue.slot_of(text) is not None:  # another scan of it was quicker
+                self._refused(text, slot, "in-work", str(problem), who)
+            raise
         self._retests.discard(text)
         return {"slot": given, "unit": text}
 
@@ -112,6 +117,10 @@ class Orders:
         if not self._ground.job.scanned:
             raise UsageProblem("units of this run come by its list, and no slot waits for a board: nothing to scan")
         books, job = self._ground.books, self._ground.job
+        if unit == job.rules.golden.serial:
+            raise SerialRefused("not-in-batch", f"{unit} is the golden unit: it is not worked on as one of the batch")
+        if (slot := self._queue.slot_of(unit)) is not None:
+            raise self._in_work(unit, slot)
         done = {each for each in books.units if books.done(each) and not books.reworked(each)}
         admit(
             unit,
@@ -122,21 +131,28 @@ class Orders:
             passed_before=self._passed_before if unit not in books.units else lambda unit: None,
         )
 
+    def _in_work(self, unit: str, slot: str) -> SerialRefused:
+        course = self._ground.books.last(unit)
+        if course is not None and course.outcome is not None and self._ground.books.done(unit):
+            return SerialRefused("duplicate", f"{unit} ended in slot {slot} just now ({course.outcome}): take it out")
+        text = f"{unit} is being worked on in slot {slot}: two boards cannot have one number"
+        return SerialRefused("in-work", text)
+
     def _refused(self, unit: str, slot: str | None, rule: str, sentence: str, who: str | None) -> None:
         self._ground.emit(events.UnitRefused(unit=unit, slot=slot, rule=rule, sentence=sentence, who=who))
         raise UsageProblem(sentence)
 
     def _rework(self, command: dict[str, Any]) -> dict[str, Any]:
-        unit, what, who = self._known(command), _text(command, "what"), _text(command, "who")
+        unit, what, who = self._known(command), _text(command, "what"), _who(command) or self.operator
+        if who is None:
+            raise UsageProblem("rework is a record, so it needs a name: say who works here first (/operator NAME)")
         self._ground.emit(events.Reworked(unit=unit, what=what, who=who))
         return {"unit": unit}
 
     def _retest(self, command: dict[str, Any]) -> dict[str, Any]:
         unit = self._known(command)
-        if unit in self._retests and not self._ground.job.scanned:
-            raise UsageProblem(f"unit {unit} is to be tested again already")
-        self._retests.add(unit)
         self._queue.again(unit)
+        self._retests.add(unit)
         return {"unit": unit}
 
     def _known(self, command: dict[str, Any]) -> str:
@@ -175,6 +191,8 @@ class Orders:
         prompt = self._prompts.get(name)
         if prompt is not None and prompt.question.what == "scan":
             return self._badge({**command, "who": answer})
+        if prompt is not None and prompt.question.what == "load" and answer.lower() != "done":
+            return self._confirm(prompt, answer, _by(command), _who(command))  # a scan in place of an answer
         self._prompts.answer(name, answer, by=_by(command), who=_who(command))
         return {"prompt": name}
 

@@ -79,11 +79,12 @@ class Prompts:
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def ask(self, question: Question) -> Prompt:
-        """Ask and wait. Raises Aborted when the run was stopped meanwhile, and what the terminal ran into."""
+    def ask(self, question: Question, *, over: Callable[[], bool] = lambda: False) -> Prompt:
+        """Ask and wait. Raises Aborted when the run was stopped meanwhile, or `over` says that nobody waits for the
+        answer any more; and what the terminal, or the answer's way to the record, ran into."""
         prompt = self.open(question)
         while not prompt.over.wait(_LOOK_S):
-            if self._stopped.is_set():
+            if self._stopped.is_set() or over():
                 self._settle(prompt, "", "stopped", None)
         if prompt.problem is not None:
             raise prompt.problem
@@ -120,6 +121,10 @@ class Prompts:
             name = f"p{self._count}"
         self._emit(events.Prompted(prompt=name, **{**asdict(question), "choices": list(question.choices)}))
         self._emit(events.Answered(prompt=name, answer="done", by="command"))
+
+    def note(self, text: str, *, slot: str, load: str) -> None:
+        """On record: from here until it was done nobody knows which board is in the slot."""
+        self._emit(events.Noted(unit=load, slot=slot, text=text, details={"load": load}))
 
     def answer(self, prompt: str, answer: str, *, by: By, who: str | None = None) -> None:
         """The first answer holds. UsageProblem for a prompt that is not open, or an answer it does not have."""
@@ -176,7 +181,12 @@ class Prompts:
                 return False
         if threading.get_ident() != prompt.asker:  # a listener of that very event is past it
             prompt.told.wait()
-        self._emit(events.Answered(prompt=prompt.id, answer=answer, by=by, who=who))
+        try:
+            self._emit(events.Answered(prompt=prompt.id, answer=answer, by=by, who=who))
+        except RigError as lost:
+            prompt.problem = lost  # whoever waits for the answer must not wait for ever
+            prompt.over.set()
+            raise
         prompt.answer, prompt.by, prompt.who, prompt.problem = answer, by, who, problem
         prompt.over.set()
         if prompt.on_answer is not None and by != "stopped":

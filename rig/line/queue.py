@@ -63,6 +63,7 @@ class Queue:
         self._identified = identified
         self._asking: set[str] = set()
         self._work: dict[str, Turn] = {}
+        self._loading: set[str] = set()  # slots whose turn has had no attempt yet
         self._out: dict[str, str] = {}
         self._line: str | None = None
         self._closed = False
@@ -79,6 +80,7 @@ class Queue:
                     turn = self._take(slot, golden_due) if self._may_begin(slot) else None
                     if turn is not None:
                         self._work[slot] = turn
+                        self._loading.add(slot)
                         return turn
                     if self._nothing_left():
                         self._changed.notify_all()
@@ -111,16 +113,23 @@ class Queue:
     def _nothing_left(self) -> bool:
         return not (self._work or self._waiting or self._loaded or self._assigned or self._awaits_scan())
 
+    def begun(self, slot: str) -> None:
+        """The slot's turn has its first attempt."""
+        with self._changed:
+            self._loading.discard(slot)
+
     def over(self, slot: str) -> None:
         """The slot's turn has ended."""
         with self._changed:
             self._work.pop(slot, None)
+            self._loading.discard(slot)
             self._changed.notify_all()
 
     def give_back(self, slot: str) -> None:
         """The slot's turn could not begin: its unit is the next of the others, or to be scanned again."""
         with self._changed:
             turn = self._work.pop(slot, None)
+            self._loading.discard(slot)
             if turn is not None and turn.role == "unit":
                 self._return(turn.unit)
             self._changed.notify_all()
@@ -131,15 +140,41 @@ class Queue:
         elif self._expected is not None:
             self._expected.add(unit)
 
+    def proceed(self) -> bool:
+        """Before a turn's first attempt, which may have waited for its board or its current: waits while the line is
+        stopped. False: nothing may begin any more."""
+        with self._changed:
+            while self._line is not None and not self._over():
+                self._changed.wait(_LOOK_S)
+            return not self._over()
+
+    @property
+    def held(self) -> bool:
+        """Nothing may begin just now: the line is stopped, the queue closed, or the run stopped."""
+        with self._changed:
+            return self._line is not None or self._over()
+
+    @property
+    def closed(self) -> bool:
+        """Nothing may begin any more."""
+        with self._changed:
+            return self._over()
+
+    def _over(self) -> bool:
+        return self._closed or self._stopped.is_set()
+
     # -- what people order -----------------------------------------------------------------------------
 
     def scan(self, slot: str | None, unit: str) -> str:
         """`unit` is in `slot` (None: in the first slot that waits for a scan); the slot that has it now.
 
-        Raises UsageProblem where no slot waits. Whether the unit may come is the caller's to have asked."""
+        Raises UsageProblem where no slot waits, or one has this unit already. Whether it may come at all is the
+        caller's to have asked."""
         with self._changed:
             if not self._scanned:
                 raise UsageProblem("units of this run are given by its list: nothing is to be scanned")
+            if (other := self._slot_of(unit)) is not None:
+                raise UsageProblem(f"{unit} is in slot {other} already: two boards cannot have one number")
             waiting = [name for name in self._slots if name in self._asking and name not in self._assigned]
             waiting = [name for name in waiting if name not in self._loaded and name not in self._out]
             if slot is None:
@@ -164,9 +199,25 @@ class Queue:
             return "waits for no scan"
         return f"is at work on {turn.unit}"
 
-    def again(self, unit: str) -> None:
-        """A unit that is over is the next one; where units are scanned it may be scanned again."""
+    def slot_of(self, unit: str) -> str | None:
+        """The slot that has this unit, or is about to."""
         with self._changed:
+            return self._slot_of(unit)
+
+    def _slot_of(self, unit: str) -> str | None:
+        found = {turn.unit: slot for slot, turn in self._work.items()}
+        for kept in (self._assigned, self._loaded):
+            found |= {each: slot for slot, each in kept.items()}
+        return found.get(unit)
+
+    def again(self, unit: str) -> None:
+        """A unit that is over is the next one; where units are scanned it may be scanned again. UsageProblem where it
+        is in a slot, or next already: no unit is begun twice."""
+        with self._changed:
+            if (slot := self._slot_of(unit)) is not None:
+                raise UsageProblem(f"unit {unit} is in slot {slot}: wait for its end, or abort it")
+            if unit in self._waiting:
+                raise UsageProblem(f"unit {unit} is to be tested again already")
             if not self._scanned:
                 self._waiting.appendleft(unit)
             elif self._expected is not None:
@@ -255,9 +306,10 @@ class Queue:
             return {turn.unit for turn in self._work.values()} | {*self._assigned.values(), *self._loaded.values()}
 
     def left(self) -> int:
-        """Units that wait to be begun, as far as they are known."""
+        """Units that wait to be begun, as far as they are known; those whose boards are being put in too."""
         with self._changed:
             waiting = len(self._waiting) + len(self._loaded) + len(self._assigned)
+            waiting += sum(1 for slot in self._loading if self._work[slot].role == "unit")
             return waiting + len(self._expected or ())
 
     def stuck(self) -> bool:

@@ -71,6 +71,7 @@ class UnitRecord:
     role: events.Role = "unit"
     operator: str | None = None
     suite: str | None = None  # of a task `suite`: whose tests these are
+    known_as: tuple[str, ...] = ()  # by which identities the unit's board is known from its earlier attempts
     secrets: tuple[str, ...] = field(default=(), repr=False)  # in nothing that is written down
     phase_name: str = ""
     mac: str | None = None

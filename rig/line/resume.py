@@ -6,10 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from rig.bench.bench import Slot
+from rig.errors import UsageProblem
+from rig.line import sampling
 from rig.line.books import Books, Course
 from rig.line.job import Job
+from rig.line.live import read_live
 from rig.records import events
 from rig.records.events import Event, Outcome
+from rig.records.journal import is_live
+from rig.records.run import RunFolder
 
 _WHO_DIED = "the rig died"
 
@@ -27,6 +32,10 @@ class Past:
     out: list[str] = field(default_factory=list)
     line: bool = False
     approved: bool = False
+
+    def put_in(self, slot: str, unit: str) -> None:
+        """A board is in one slot only."""
+        self.boards = {name: other for name, other in self.boards.items() if other != unit} | {slot: unit}
 
 
 @dataclass(frozen=True)
@@ -48,14 +57,16 @@ def read_past(found: Sequence[Event], job: Job, slots: Sequence[Slot]) -> Past:
         if isinstance(event, events.Prompted):
             past.prompts += 1
             asked[event.prompt] = event
+        elif isinstance(event, events.Noted) and event.slot and "load" in event.details:
+            past.boards.pop(event.slot, None)  # a command changes it: until its end is on record it may hold any
         elif isinstance(event, events.Answered):
             question = asked.pop(event.prompt, None)
             if question is not None and event.by != "stopped":
                 past.approved = past.approved or (question.what == "approve" and event.answer == "yes")
                 if question.what == "load" and question.slot and question.unit:
-                    past.boards[question.slot] = question.unit
+                    past.put_in(question.slot, question.unit)
         elif isinstance(event, events.UnitStarted):
-            past.boards[event.slot] = event.unit
+            past.put_in(event.slot, event.unit)
         elif isinstance(event, events.SlotOut):
             past.out.append(event.slot)
         elif isinstance(event, events.SlotBack):
@@ -112,6 +123,23 @@ def _end_of(course: Course, off: bool | None) -> events.UnitEnded:
     )
 
 
+def require_left(run: str, found: Sequence[Event], job: Job, slots: Sequence[Slot]) -> None:
+    """UsageProblem for a run that came to its end and has no unit left to be begun: it goes nowhere from there."""
+    ends = [event for event in found if isinstance(event, events.RunEnded | events.RunResumed)]
+    ended = bool(ends) and isinstance(ends[-1], events.RunEnded)
+    if ended and not units_left(found, job, slots) and not (job.scanned and not job.units):
+        raise UsageProblem(
+            f"run {run} is over: each of its units has its end. To test one again, give it a run of its own"
+        )
+
+
+def units_left(found: Sequence[Event], job: Job, slots: Sequence[Slot]) -> bool:
+    """Whether a run, by its events, has units to go on with."""
+    past = read_past(found, job, slots)
+    order = order_of(past, job, slots)
+    return bool(past.books.open() or order.loaded or order.first or order.rest)
+
+
 def order_of(past: Past, job: Job, slots: Sequence[Slot]) -> Order:
     """What is left to do, once `close_past` is done: half-written boards first, then those between two stages, then
     what was never begun, then what was blocked or aborted.
@@ -120,7 +148,7 @@ def order_of(past: Past, job: Job, slots: Sequence[Slot]) -> Order:
     command would put another one in. People are asked for every board.
     """
     books = past.books
-    left = [unit for unit in books.units if not books.done(unit)]
+    left = [unit for unit in books.units if not books.done(unit) or sample_is_owed(books, unit, job)]
     half = [course.unit for course in books.half_written()]
     last = {unit: books.last(unit) for unit in left}
     between = [unit for unit in left if (one := last[unit]) and one.outcome and one.outcome.good and unit not in half]
@@ -135,3 +163,19 @@ def order_of(past: Past, job: Job, slots: Sequence[Slot]) -> Order:
     first = [unit for unit in half if unit not in loaded.values()]
     rest = [unit for unit in (*between, *new, *again) if unit not in loaded.values()]
     return Order(loaded, first, rest)
+
+
+def sample_is_owed(books: Books, unit: str, job: Job) -> bool:
+    """It passed, is a sample, and its burn-in was never begun."""
+    course, number = books.last(unit), books.pass_number(unit)
+    if course is None or course.outcome is None or not course.outcome.good or course.task == "burn-in":
+        return False
+    return books.done(unit) and number > 0 and sampling.due(job.rules.sampling, number)
+
+
+def require_ended(run: RunFolder) -> None:
+    """UsageProblem while the station that the run belongs to is there."""
+    if is_live(run.journal):
+        live = read_live(run.path) or {}
+        whose = f" (process {live['pid']})" if isinstance(live.get("pid"), int) else ""
+        raise UsageProblem(f"run {run.id} is still at work{whose}: wait for its end, or stop it, before it can go on")

@@ -82,7 +82,7 @@ def admit(
         raise SerialRefused("not-in-batch", f"{text} is not in this batch; {nearest(text, expected)[:200]}")
     if text in at_work:
         raise SerialRefused(
-            "in-work", f"{text} is being worked on in another slot: two boards cannot have one number"
+            "in-work", f"{text} is being worked on: two boards cannot have one number"
         )
     if text in ended:
         raise SerialRefused(

@@ -33,7 +33,7 @@ from rig.line.loading import Loader
 from rig.line.orders import Orders
 from rig.line.prompts import Prompts
 from rig.line.queue import Queue
-from rig.line.resume import Order, Past, close_past, first_boards, order_of, read_past
+from rig.line.resume import Order, Past, close_past, first_boards, order_of, read_past, require_ended, sample_is_owed
 from rig.line.worker import Crew, Worker
 from rig.records import events
 from rig.records.database import url_of
@@ -43,6 +43,7 @@ from rig.records.journal import Journal, JournalLost, read_journal
 from rig.records.lookup import passed_before
 from rig.records.run import RunFolder
 from rig.records.sink import SinkServer
+from rig.scrub import scrub
 
 _LOOK_S = 0.2
 _READY_S = 5.0  # the control socket is there a moment before the run is
@@ -79,12 +80,14 @@ class Station:
         self._resume = resume
         self._attended = attended if attended is not None else job.scanned or sys.stdin.isatty()
         self._stopped = loader.stopped
+        self._stopping = False
         self._books = Books(job.units, job.stages[-1].task)
         self._workers: dict[str, Worker] = {}
         self._live: Live | None = None
         self._follower: Follower | None = None
         self._orders: Orders | None = None
         self._emit: Callable[[Event], None] | None = None
+        self._put_down: Callable[[Event], None] = lambda event: None
         self._ready = threading.Event()
         self._lost: JournalLost | None = None
         self._ended = False
@@ -98,15 +101,19 @@ class Station:
         """
         began = time.monotonic()
         self._check()
+        if self._resume:
+            require_ended(self.folder)
         with contextlib.ExitStack() as stack:
+            stack.callback(self._loader.standby.close)
             locks = {slot.name: stack.enter_context(self._lock(slot)) for slot in self.slots}
             journal = stack.enter_context(Journal(self.folder.journal))
             place = stack.enter_context(station_folder())
             server = stack.enter_context(SinkServer(journal, on_event=self._seen, folder=place))
             past = self._past()
-            order = self._begin(server.emit, past, journal)
+            self._put_down = server.emit
+            order = self._begin(self._record, past, journal)
             ground = Ground(
-                self.bench, self.job, self.folder, self._books, server.emit, server.address, locks,
+                self.bench, self.job, self.folder, self._books, self._record, server.address, locks,
                 self._loader.confirm_off, self._stopped, self._progress, self._operator,
             )  # fmt: skip
             line = self._set_up(stack, ground, order, past)
@@ -122,7 +129,9 @@ class Station:
 
     def stop(self) -> None:
         """Ask every unit to end; their outputs go off. Returns at once."""
-        self._stopped.set()
+        if not self._stopping:  # a second signal within the first one must not wait for what that one holds
+            self._stopping = True
+            self._stopped.set()
         for worker in list(self._workers.values()):
             worker.signal()
 
@@ -208,7 +217,7 @@ class Station:
             tasks=[stage.task for stage in self.job.stages],
             tools=tools,
             profiles=profiles_of(self.bench, self.slots),
-            instruments=instruments_of(self.slots),
+            instruments=instruments_of(self.slots, self._loader.standby),
             job=job_to_dict(self.job),
         )
 
@@ -250,7 +259,8 @@ class Station:
         good = [unit for unit, outcome in self._books.outcomes().items() if outcome and outcome.good]
         for unit in good:
             course = self._books.last(unit)
-            if course is not None and self._books.done(unit) and unit not in self._books.labelled:
+            owed = self._books.done(unit) and not sample_is_owed(self._books, unit, self.job)
+            if course is not None and owed and unit not in self._books.labelled:
                 line.label(course, by_name.get(course.slot))
         if good and queue.one_by_one:
             line.ask_approval(good[0])
@@ -279,7 +289,7 @@ class Station:
         if image is not None and not self._stopped.is_set() and self._lost is None:
             stage = Stage("convert", image)
             parking = [
-                threading.Thread(target=worker.park, args=(stage,), name=f"park {worker.slot.name}")
+                threading.Thread(target=self._park, args=(worker, stage), name=f"park {worker.slot.name}")
                 for worker in workers
                 if worker.slot.name not in self._queue.out
             ]
@@ -287,6 +297,15 @@ class Station:
                 thread.start()
             for thread in parking:
                 thread.join()
+
+    def _park(self, worker: Worker, stage: Stage) -> None:
+        try:
+            worker.park(stage)
+        except JournalLost as lost:
+            self._journal_lost(lost)
+        except (RigError, OSError) as problem:
+            text = f"the park image is not on the board in slot {worker.slot.name}: {scrub(str(problem))}"
+            self._warn(text)
 
     def _note_what_is_left(self, emit: Callable[[Event], None]) -> None:
         left = self._queue.left()
@@ -317,6 +336,14 @@ class Station:
         if self._follower is not None:
             self._follower.poke()
         self._on_event(event)
+
+    def _record(self, event: Event) -> None:
+        """The station's own events. Whoever finds that the disk fails, a person's order too, stops the run."""
+        try:
+            self._put_down(event)
+        except JournalLost as problem:
+            self._journal_lost(problem)
+            raise
 
     def _progress(self, slot: str, unit: str, what: str, done: int, total: int) -> None:
         if self._live is not None:
@@ -353,6 +380,10 @@ class Station:
             "speed": self.bench.speed, "scanned": self.job.scanned,
         }  # fmt: skip
 
+    def _units_total(self) -> int | None:
+        """None: nobody knows, they come as they are scanned."""
+        return None if self.job.scanned and not self.job.units else len(self._books.units)
+
     def _standing(self) -> dict[str, Any]:
         queue, why = self._queue, None
         if self._ended:
@@ -366,6 +397,6 @@ class Station:
         else:
             state = "running"
         return {
-            "state": state, "why": why, "operator": self._operator(), "units_total": len(self._books.units),
+            "state": state, "why": why, "operator": self._operator(), "units_total": self._units_total(),
             "counters": self._books.counters(), "out": queue.out, "prompts": self._prompts.listed(),
         }  # fmt: skip

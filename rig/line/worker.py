@@ -47,6 +47,7 @@ class Worker:
         self._crew = crew
         self.slot = slot
         self.board: str | None = None  # the unit whose board is in the slot
+        self._begun = False  # the turn under way has had an attempt
         self._attempt: Attempt | None = None
         self._aborted = threading.Event()  # the unit under way, by a person
         self._thread = threading.Thread(target=self._work, name=f"slot {slot.name}")
@@ -127,11 +128,11 @@ class Worker:
     def _turn(self, turn: Turn) -> Course | None:
         """The unit's last attempt; None: it was never begun, since the run was stopped."""
         crew = self._crew
-        self.board = None
+        self.board, self._begun = None, False
         if not turn.loaded or (crew.resumed and self.slot.table.change is None):
             crew.live.begin(self.slot.name, "loading", turn.unit)
-            crew.loader.next_board(self.slot, turn, crew.prompts)
-        self.board = turn.unit
+            crew.loader.next_board(self.slot, turn, crew.prompts, over=lambda: crew.queue.closed)
+        self.board = turn.unit if turn.role == "unit" else None  # nothing is ever written to a golden one
         golden = crew.ground.job.stages[-1]
         stages = crew.ground.job.stages
         if turn.role == "golden":
@@ -148,7 +149,12 @@ class Worker:
         for place, stage in enumerate(stages):
             if place and self._crew.ground.stopped.is_set():
                 return self._never_begun(unit, stage, role)
-            course = self._tried(unit, stage, role)
+            try:
+                course = self._tried(unit, stage, role)
+            except (RigError, OSError) as problem:
+                if place and not isinstance(problem, JournalLost):
+                    self._never_begun(unit, stage, role, problem)
+                raise
             if course is None or course.outcome is None or not course.outcome.good:
                 break
         return course
@@ -166,20 +172,27 @@ class Worker:
             ground.emit(events.Noted(unit=unit, slot=self.slot.name, text=text, details={"retry": course.code}))
 
     def _once(self, unit: str, stage: Stage, role: Role, reboots: int) -> Course | None:
-        """An attempt, with the current it may draw; None: the run was stopped before there was any."""
+        """An attempt, with the current it may draw; None: the run was stopped, or may begin nothing, before there was
+        any. A turn's first one does not begin on a stopped line, however long it was loaded or waited for current."""
         crew, ground = self._crew, self._crew.ground
         amps = limit_of(self.slot, ground)
-        if not crew.budget.take(self.slot.table.supply, amps, ground.stopped):
-            return None
-        try:
-            attempt = Attempt(ground, self.slot, unit, self._number(unit), stage, role, reboots)
-            self._attempt = attempt
-            if self._aborted.is_set():
-                attempt.stop()
-            return attempt.run()
-        finally:
-            self._attempt = None
-            crew.budget.give(self.slot.table.supply, amps)
+        while self._begun or crew.queue.proceed():
+            if not crew.budget.take(self.slot.table.supply, amps, ground.stopped):
+                return None
+            try:
+                if not self._begun and crew.queue.held:
+                    continue
+                self._begun = True
+                crew.queue.begun(self.slot.name)
+                attempt = Attempt(ground, self.slot, unit, self._number(unit), stage, role, reboots)
+                self._attempt = attempt
+                if self._aborted.is_set():
+                    attempt.stop()
+                return attempt.run()
+            finally:
+                self._attempt = None
+                crew.budget.give(self.slot.table.supply, amps)
+        return None
 
     def _number(self, unit: str) -> int:
         """The next attempt's: after all on record, and after those that left no word but a folder."""
@@ -189,9 +202,11 @@ class Worker:
             number += 1
         return number
 
-    def _never_begun(self, unit: str, stage: Stage, role: Role) -> Course | None:
+    def _never_begun(
+        self, unit: str, stage: Stage, role: Role, problem: Exception | None = None
+    ) -> Course | None:
         attempt = Attempt(self._crew.ground, self.slot, unit, self._number(unit), stage, role)
-        attempt.never_begun()
+        attempt.never_begun(problem)
         return self._crew.ground.books.last(unit)
 
     def _sampled(self, course: Course) -> Course:
@@ -216,6 +231,8 @@ class Worker:
         unit = self.board
         if unit is None:
             return
+        self._begun = True
+        self._aborted.clear()  # of the unit before
         course = self._once(unit, stage, "golden", 0)
         if course is None or course.outcome is None or not course.outcome.good:
             why = f" ({course.code}: {course.sentence})" if course is not None and course.code else ""

@@ -9,17 +9,20 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from rig.errors import UsageProblem
+from rig.files import why_unreadable
 
 SESSION_S = 12 * 3600  # a shift
 SHORTEST_TOKEN = 16
 _TRIES, _TRIES_S = 10, 60.0
+_ADDRESSES = 1000  # whose wrong tokens are remembered
 
 
 def read_token(path: Path) -> str:
@@ -28,7 +31,7 @@ def read_token(path: Path) -> str:
         token = path.read_text().strip()
         mode = path.stat().st_mode
     except (OSError, UnicodeError) as problem:
-        raise UsageProblem(f"the token file {path} cannot be read: {problem}") from None
+        raise UsageProblem(f"the token file {path} cannot be read: {why_unreadable(problem)}") from None
     if mode & 0o077:
         raise UsageProblem(f"the token file {path} may be read by others: chmod 600 {path}")
     if len(token) < SHORTEST_TOKEN:
@@ -53,23 +56,34 @@ class Access:
         self._token = token
         self.secure = secure
         self.cookie = "__Host-rig-panel" if secure else "rig-panel"
-        self._wrong: deque[float] = deque(maxlen=_TRIES)
+        self._wrong: OrderedDict[str, deque[float]] = OrderedDict()
+        self._lock = threading.Lock()
 
     @property
     def needs_login(self) -> bool:
         return self._token is not None
 
-    def too_many_tries(self) -> bool:
-        """Whether so many wrong tokens came within a minute that none is looked at for a while."""
-        return len(self._wrong) == _TRIES and time.monotonic() - self._wrong[0] < _TRIES_S
+    def too_many_tries(self, who: str) -> bool:
+        """Whether so many wrong tokens came from this address within a minute that none is looked at for a while.
 
-    def right_token(self, given: str) -> bool:
+        By address: else anyone who can reach the page keeps the people of the line out of it.
+        """
+        with self._lock:
+            tries = self._wrong.get(_neighbours(who)) or deque()
+            return len(tries) == _TRIES and time.monotonic() - tries[0] < _TRIES_S
+
+    def right_token(self, given: str, who: str) -> bool:
         """In constant time, whatever is given."""
         if self._token is None:
             return False
         right = hmac.compare_digest(_digest(given), _digest(self._token))
         if not right:
-            self._wrong.append(time.monotonic())
+            with self._lock:
+                tries = self._wrong.pop(_neighbours(who), None) or deque(maxlen=_TRIES)
+                tries.append(time.monotonic())
+                self._wrong[_neighbours(who)] = tries
+                if len(self._wrong) > _ADDRESSES:
+                    self._wrong.popitem(last=False)
         return right
 
     def new_session(self) -> str:
@@ -89,15 +103,18 @@ class Access:
     def refuses(self, method: str, headers: Mapping[str, str]) -> str | None:
         """Why a request is not looked at: from another site, or to a name that is not ours. None: it may pass.
 
-        A page of another site can send requests to this machine; it can set neither Origin nor Host.
+        A page of another site can send requests to this machine; it can set neither Origin nor Host, and a browser
+        says whose it is. A link on it may lead here; its pictures, scripts and event sources may not be of this page.
         """
+        site = headers.get("sec-fetch-site", "same-origin")
         host = headers.get("host", "")
         if not self.needs_login and not is_loopback(_name(host)):
             return f"This page is for this machine only: open it as localhost, not as {host[:100]!r}."
         if method in ("GET", "HEAD"):
-            return None
+            foreign = site not in ("same-origin", "none") and headers.get("sec-fetch-mode") != "navigate"
+            return "This was not asked for by the page itself." if foreign else None
         own = f"{'https' if self.secure else 'http'}://{host}"
-        if headers.get("origin", "") != own or headers.get("sec-fetch-site", "same-origin") != "same-origin":
+        if headers.get("origin", "") != own or site != "same-origin":
             return "This was not sent by the page itself."
         return None
 
@@ -108,6 +125,17 @@ class Access:
 
 def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode(errors="replace")).digest()
+
+
+def _neighbours(address: str) -> str:
+    """An address as it is counted: of IPv6 the network, since a machine has as many addresses there as it likes."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv4Address) or found.ipv4_mapped:
+        return address
+    return str(ipaddress.ip_network((found, 64), strict=False))
 
 
 def _name(host: str) -> str:

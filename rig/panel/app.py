@@ -14,6 +14,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTex
 from fastapi.staticfiles import StaticFiles
 from pydantic import ValidationError
 from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from rig.errors import UsageProblem
@@ -31,6 +32,7 @@ from rig.panel.shield import FOREIGN, Shield
 TICK_S = 0.25
 MOST_WATCHERS = 64
 _PING_S = 10
+_SLOWEST_S = 20.0  # a reader that takes nothing for so long is let go
 _PICTURES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 _LARGEST_PICTURE = 8 << 20  # bytes
 
@@ -72,10 +74,11 @@ class _Panel:
     def login(self) -> str:
         return self._page("login.html", problem=None)
 
-    def log_in(self, token: Annotated[str, Form(max_length=1000)] = "") -> Response:
-        if self.access.too_many_tries():
+    def log_in(self, request: Request, token: Annotated[str, Form(max_length=1000)] = "") -> Response:
+        who = request.client.host if request.client else ""
+        if self.access.too_many_tries(who):
             return self._refused("Too many wrong tokens: wait a minute.", 429)
-        if not self.access.right_token(token):
+        if not self.access.right_token(token, who):
             return self._refused("This is not the token.", 403)
         answer = RedirectResponse("/", 303)
         answer.set_cookie(
@@ -109,7 +112,7 @@ class _Panel:
             return PlainTextResponse(f"{MOST_WATCHERS} pages are open already.", 503)
         view = await asyncio.to_thread(self._find, run)
         return EventSourceResponse(
-            self._changes(view), ping=_PING_S, ping_message_factory=_still_here, send_timeout=20
+            self._changes(view), ping=_PING_S, ping_message_factory=_still_here, send_timeout=_SLOWEST_S
         )
 
     def alive(self) -> None:
@@ -162,7 +165,8 @@ class _Panel:
         if "who" in command and command["who"] is None:
             command["who"] = view.live.operator
         try:
-            return JSONResponse(await asyncio.to_thread(tell_station, Path(view.live.control or ""), command))
+            # not in the few threads that look for all who watch: a station that hangs would hold them
+            return JSONResponse(await run_in_threadpool(tell_station, Path(view.live.control or ""), command))
         except UsageProblem as problem:
             return JSONResponse({"error": shown(problem)})  # an answer too, and no failure of the page
 

@@ -1,11 +1,12 @@
 """Boot logs as they may be shown. Everything goes through the scrubber, with what is known to be secret in this run.
 
 The secrets of a provisioning are in no file of a run; they are read where the run's job names them. Where they cannot
-be (another shell's environment, a file that is gone) the log of such a run is not shown at all.
+be (another shell's environment, a file that is gone, or was changed since) the log of such a run is not shown at all.
 """
 
 from __future__ import annotations
 
+import time
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,27 +22,40 @@ _TAIL = 32 << 10  # bytes read for the last lines
 _CONTEXT = 6  # lines at a cut's beginning that are left out: a key may stand some lines below what names it
 _PAGE = 1 << 20  # bytes of a whole log that are shown
 _LONGEST = 400  # characters of a line
+_HOLDS_S = 5.0  # what a provisioning says is read again after this time
 HIDDEN_LOG = (
-    "This run's provisioning holds passwords that this page cannot read, so its logs are not shown here. "
+    "This run's provisioning holds passwords that this page cannot read, or was changed since the run began, so its "
+    "logs are not shown here. "
     "Start rig panel with the environment and the files that the run was started with."
 )
 
 
 def secrets_of(started: RunStarted | None) -> tuple[str, ...] | None:
-    """What this run's provisioning holds; None where it has one that cannot be read here."""
-    if started is None or started.job.get("no_provision") or "convert" not in started.tasks:
+    """What this run's provisioning holds; None where it has one that cannot be read here, or not any more as it was.
+
+    A run that provisions nothing may meet boards that were: what the product's own holds is hidden there too.
+    """
+    if started is None or started.job.get("no_provision"):
         return ()
     file, bench = started.job.get("provision"), started.job.get("bench")
-    return _secrets(str(file) if file else None, started.product, str(bench) if bench else None)
+    now = int(time.monotonic() / _HOLDS_S)
+    found = _secrets(str(file) if file else None, started.product, str(bench) if bench else None, now)
+    if "convert" not in started.tasks:
+        return found[0] if found is not None else ()
+    return found[0] if found is not None and found[1] <= started.utc.timestamp() else None
 
 
 @lru_cache(maxsize=64)
-def _secrets(file: str | None, product: str, bench: str | None) -> tuple[str, ...] | None:
+def _secrets(file: str | None, product: str, bench: str | None, now: int) -> tuple[tuple[str, ...], float] | None:
+    """The secrets, and when the files that they come from were changed last (seconds since 1970)."""
     try:
         provision = load_provision(Path(file)) if file else _of_product(product, bench)
-        return () if provision is None else provision.secrets()
+        if provision is None:
+            return (), 0.0
+        files = [*([Path(file)] if file else []), *provision.secret_files()]
+        return provision.secrets(), max((path.stat().st_mtime for path in files), default=0.0)
     except (RigError, OSError):
-        return None if file or bench else ()
+        return None if file or bench else ((), 0.0)
 
 
 def _of_product(product: str, bench: str | None) -> Provision | None:

@@ -19,9 +19,10 @@ from rig.records.journal import is_live
 from rig.records.run import RunFolder, list_runs
 
 _FRESH_S = 0.15  # a run that was looked at so short ago is not looked at again
+_CURRENT_S = 0.5  # which run is the newest is looked for this often
 _ALIVE_S = 1.0  # whether its writer lives is asked this often, for the question takes the journal's lock for a moment
 _KEPT = 12  # runs whose books stay in memory
-_LINE = 64 << 10  # bytes of a journal's first or last line that are read
+_FIRST, _LAST = 4 << 20, 64 << 10  # bytes of a journal's first and last line that are read; the first names all units
 
 
 class RunView:
@@ -84,9 +85,12 @@ class Runs:
         self.path = path
         self._views: OrderedDict[str, RunView] = OrderedDict()
         self._lock = threading.Lock()
+        self._current: tuple[float, RunFolder | None] = float("-inf"), None
 
     def folders(self) -> list[RunFolder]:
-        return list_runs(self.path)[::-1]
+        """A link is none of them (it may lead anywhere), nor is a name that no address can have."""
+        found = list_runs(self.path)[::-1]
+        return [folder for folder in found if folder.path.name.isprintable() and not folder.path.is_symlink()]
 
     def find(self, run: str) -> RunView | None:
         """The run with this id, if the folder holds it."""
@@ -95,9 +99,12 @@ class Runs:
 
     def current(self) -> RunView | None:
         """The newest run that goes on, else the newest."""
-        folders = self.folders()
-        alive = next((folder for folder in folders[:20] if is_live(folder.journal)), None)
-        chosen = alive or next(iter(folders), None)
+        when, chosen = self._current
+        if time.monotonic() - when >= _CURRENT_S:  # every page that shows a run that is over asks at each look
+            folders = self.folders()
+            alive = next((folder for folder in folders[:20] if is_live(folder.journal)), None)
+            chosen = alive or next(iter(folders), None)
+            self._current = time.monotonic(), chosen
         return None if chosen is None else self._view(chosen).refresh()
 
     def lines(self, most: int = 200) -> list[RunLine]:
@@ -130,10 +137,10 @@ class Runs:
 def _line(folder: RunFolder) -> RunLine:
     try:
         with folder.journal.open("rb") as file:
-            first = file.readline(_LINE)
+            first = file.readline(_FIRST)
     except OSError:
         first = b""
-    last = last_bytes(folder.journal, _LINE)[0].rstrip(b"\n").rpartition(b"\n")[2]
+    last = last_bytes(folder.journal, _LAST)[0].rstrip(b"\n").rpartition(b"\n")[2]
     started, ended = _parsed(first), _parsed(last)
     return RunLine(
         folder.path.name,

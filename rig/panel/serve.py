@@ -2,16 +2,48 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from rig.errors import UsageProblem
 from rig.panel.access import Access, is_loopback, read_token
 from rig.panel.app import make_app
+
+REQUEST_S = 15.0  # a connection without a whole request for so long is closed
+
+
+class _Impatient(H11Protocol):
+    """HTTP for those who ask: uvicorn by itself waits for good for the rest of a request's head, and takes only so
+    many connections."""
+
+    _idle: asyncio.TimerHandle | None = None
+    _cycle_before: object = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._look_later()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+        super().connection_lost(exc)
+
+    def _look_later(self) -> None:
+        self._idle = self.loop.call_later(REQUEST_S, self._look)
+
+    def _look(self) -> None:
+        busy = self.cycle is not None and not self.cycle.response_complete
+        if not busy and self.cycle is self._cycle_before:
+            self.transport.close()
+            return
+        self._cycle_before = self.cycle
+        self._look_later()
 
 
 def door(host: str, tls_cert: Path | None, tls_key: Path | None, token_file: Path | None) -> Access:
@@ -49,13 +81,17 @@ def listen(host: str, port: int) -> socket.socket:
 
 def serve(runs: Path, access: Access, place: socket.socket, tls_cert: Path | None, tls_key: Path | None) -> None:
     """Until Ctrl-C or SIGTERM."""
-    app: FastAPI = make_app(runs, access)
-    config = uvicorn.Config(
+    uvicorn.Server(config_of(make_app(runs, access), tls_cert, tls_key)).run(sockets=[place])
+
+
+def config_of(app: FastAPI, tls_cert: Path | None, tls_key: Path | None) -> uvicorn.Config:
+    """How it is served: heads and bodies bounded in size and time, no WebSockets, nothing believed of a proxy."""
+    return uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=2, lifespan="off",
-        proxy_headers=False, limit_concurrency=256, h11_max_incomplete_event_size=16 << 10,
+        proxy_headers=False, limit_concurrency=256, http=_Impatient, h11_max_incomplete_event_size=16 << 10,
+        ws="none", loop="asyncio",
         ssl_certfile=tls_cert, ssl_keyfile=tls_key,
     )  # fmt: skip
-    uvicorn.Server(config).run(sockets=[place])
 
 
 def _check_certificate(cert: Path, key: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -9,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from rig.panel.access import Access
 
 LONGEST_BODY = 16 << 10  # bytes
+SLOWEST_S = 15.0  # for all of a body
 OPEN = ("/login", "/static/")  # without a session
 
 _OWN = (
@@ -32,7 +35,7 @@ _HEADERS = {
 
 
 class _TooMuch(Exception):
-    """A body longer than it said, or than any may be."""
+    """A body longer than any may be, or one that does not come."""
 
 
 class Shield:
@@ -52,14 +55,22 @@ class Shield:
         if refusal is not None:
             await refusal(scope, receive, guarded)
             return
-        taken = 0
+        taken, whole = 0, False
+        latest = asyncio.get_running_loop().time() + SLOWEST_S
 
         async def bounded() -> Message:
-            nonlocal taken
-            message = await receive()
+            nonlocal taken, whole
+            if whole:  # from here on it is told when the client goes, which may be in hours
+                return await receive()
+            try:
+                async with asyncio.timeout_at(latest):
+                    message = await receive()
+            except TimeoutError:
+                raise _TooMuch from None
             taken += len(message.get("body", b""))
             if taken > LONGEST_BODY:
                 raise _TooMuch
+            whole = not message.get("more_body", False)
             return message
 
         try:
@@ -73,7 +84,7 @@ class Shield:
         if why is not None:
             return PlainTextResponse(why, 403)
         length = headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > LONGEST_BODY:
+        if not (length.isascii() and length.isdigit() and len(length) < 10) or int(length) > LONGEST_BODY:
             return _too_much()
         path: str = scope["path"]
         if any(path == free or (free.endswith("/") and path.startswith(free)) for free in OPEN):
@@ -91,15 +102,13 @@ class Shield:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
-                if self._access.secure:
-                    headers.setdefault("Strict-Transport-Security", "max-age=31536000")
             await send(message)
 
         return guarded
 
 
 def _too_much() -> Response:
-    return PlainTextResponse(f"At most {LONGEST_BODY} bytes are taken.", 413)
+    return PlainTextResponse(f"At most {LONGEST_BODY} bytes are taken, within {SLOWEST_S:g} s.", 413)
 
 
 def _cookies(header: str) -> dict[str, str]:

@@ -3,9 +3,10 @@
     {"kind":"run-started",...,"chain":"5f2c..."}
 
 A link is sha256(the previous line's link as 64 hex digits, 64 zeros before the first + the line's JSON without the
-key `chain`). Lines of an older rig at the beginning carry none; the first link goes on from theirs as they would be, so
-that nothing can be put in before it. The last link, the head, stands for the whole journal: who has it on paper can tell whether any line
-was changed since. The chain alone proves less: who can write the file can write all of it anew, links and all.
+key `chain`). Lines of an older rig at the beginning carry none; the first link goes on from those they would have, so
+that nothing can be put in before it. The last link, the head, stands for the whole journal: who has it on paper can
+tell whether any line was changed since. The chain alone proves less: who can write the file can write all of it anew,
+links and all.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def split(line: bytes) -> tuple[bytes, str | None]:
 
 
 def last_link(lines: list[bytes]) -> str:
-    """What the next line goes on from: the link of the last line that has one; where none has, what theirs would be."""
+    """What the next line goes on from: the link of the last line that has one, else the one it would have."""
     for line in reversed(lines):
         if (own := split(line)[1]) is not None:
             return own

@@ -64,16 +64,16 @@ def opened(url: str, *, write: bool = False, patience_s: float = PATIENCE_S) -> 
 
         engine = _engine(url, write, patience_s)
     except (ImportError, OSError) as problem:
-        raise DatabaseProblem(f"The database {_shown(url)} cannot be used: {problem}.") from problem
+        raise DatabaseProblem(f"The database {shown_url(url)} cannot be used: {problem}.") from problem
     except sa.exc.SQLAlchemyError as problem:
-        raise UsageProblem(f"{_shown(url)} is no database's URL: {_said(problem)}") from problem
+        raise UsageProblem(f"{shown_url(url)} is no database's URL: {_said(problem)}") from problem
     try:
         with engine.begin() as connection:
             _check_layout(connection, url, write)
             yield connection
-    except (sa.exc.SQLAlchemyError, OSError) as problem:
+    except (sa.exc.SQLAlchemyError, OSError, OverflowError) as problem:
         verb = "written" if write else "read"
-        raise DatabaseProblem(f"The database {_shown(url)} cannot be {verb}: {_said(problem)}.") from problem
+        raise DatabaseProblem(f"The database {shown_url(url)} cannot be {verb}: {_said(problem)}.") from problem
     finally:
         engine.dispose()
 
@@ -217,7 +217,7 @@ def _engine(url: str, write: bool, patience_s: float) -> Any:
 
     file = file_of(url)
     if file is None:
-        return sa.create_engine(url, poolclass=sa.NullPool)
+        return sa.create_engine(url, poolclass=sa.NullPool, connect_args=_network(url, patience_s))
     if write:
         file.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
@@ -236,6 +236,19 @@ def _engine(url: str, write: bool, patience_s: float) -> Any:
     return engine
 
 
+def _network(url: str, patience_s: float) -> dict[str, Any]:
+    """What keeps a database that is away, or one that others have locked, from being waited for by the minute. For
+    PostgreSQL (libpq's words); other databases have their own in the URL."""
+    if not url.startswith("postgresql"):
+        return {}
+    milliseconds = int(patience_s * 1000)
+    return {
+        "connect_timeout": max(2, round(patience_s)),
+        "tcp_user_timeout": milliseconds,
+        "options": f"-c lock_timeout={milliseconds}",
+    }
+
+
 def _check_layout(connection: Connection, url: str, write: bool) -> None:
     import sqlalchemy as sa
 
@@ -244,14 +257,14 @@ def _check_layout(connection: Connection, url: str, write: bool) -> None:
     table = _table("layout")
     if not sa.inspect(connection).has_table(table.name):
         if not write:
-            raise DatabaseProblem(f"The database {_shown(url)} is empty; `rig records rebuild` fills it.")
+            raise DatabaseProblem(f"The database {shown_url(url)} is empty; `rig records rebuild` fills it.")
         Base.metadata.create_all(connection)
         connection.execute(table.insert(), {"version": LAYOUT})
     found = connection.execute(sa.select(table.c.version)).scalar()
     if found != LAYOUT:
         raise DatabaseProblem(
-            f"The database {_shown(url)} is of another rig (layout {found}, this one has {LAYOUT}); delete it, then "
-            "`rig records rebuild`."
+            f"The database {shown_url(url)} is of another rig (layout {found}, this one has {LAYOUT}); delete it, "
+            "then `rig records rebuild`."
         )
 
 
@@ -306,14 +319,14 @@ def _insert(connection: Connection, rows: Rows, since: int) -> None:
             connection.execute(_table(name).insert(), new)
 
 
-def _shown(url: str) -> str:
+def shown_url(url: str) -> str:
     """A URL without its password."""
     file = file_of(url)
     if file is not None:
         return str(file)
-    before, at, rest = url.rpartition("@")
+    before, at, rest = url.partition("?")[0].rpartition("@")  # behind the ? a password may stand too
     scheme = before.partition("://")[0]
-    return f"{scheme}://***@{rest}" if at else url
+    return f"{scheme}://***@{rest}" if at else rest
 
 
 def _said(problem: Exception) -> str:

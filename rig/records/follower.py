@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rig.errors import RigError
-from rig.records.database import bring_up, opened
+from rig.records.database import bring_up, opened, shown_url
 from rig.records.rows import Rows
 from rig.records.run import RunFolder
 
@@ -55,7 +55,7 @@ class Follower:
         self._poked.set()
         self._thread.join(patience_s)
         if self._thread.is_alive():
-            self._failed(f"The database {self._url} did not answer in {patience_s:g} s")
+            self._failed(f"The database {shown_url(self._url)} did not answer in {patience_s:g} s")
 
     def __enter__(self) -> Follower:
         return self
@@ -72,6 +72,9 @@ class Follower:
                 self._catch_up()
             except (RigError, OSError) as problem:
                 self._failed(str(problem).rstrip("."))
+            except Exception as problem:  # noqa: BLE001 - whatever it is, the thread lives on and the run is told
+                named = f"{type(problem).__name__}: {problem}"
+                self._failed(f"The database {shown_url(self._url)} cannot be written: {named}")
             else:
                 self.problem = None
             if last:

@@ -20,6 +20,8 @@ from rig.toml import nearest
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+_PATIENCE_S = 1.0  # somebody stands there with the scanner; the journals know it too
+
 
 def passed_before(
     where: str | Path, unit: str, product: str, task: str = "convert", *, runs: Path | None = None
@@ -37,7 +39,7 @@ def passed_before(
     attempts: list[Row] = []
     reworks: list[datetime] = []
     try:
-        with opened(url) as connection:
+        with opened(url, patience_s=_PATIENCE_S) as connection:
             whole, attempts, reworks = _from_database(connection, unit)
     except (DatabaseProblem, UsageProblem):
         if folder is None:

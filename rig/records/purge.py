@@ -7,6 +7,7 @@ when that is asked for: nothing else brings its factory firmware, its keys and i
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -14,10 +15,12 @@ from pathlib import Path
 
 from rig.errors import UsageProblem
 from rig.files import fsync_dir
-from rig.records.events import ArtifactKept, BackupKept
+from rig.records.events import ArtifactKept, BackupKept, Event, WriteBegun, WriteEnded
 from rig.records.journal import is_live, read_journal
 from rig.records.run import RunFolder, list_runs
 from rig.records.store import FOLDER, PURGED, ArtifactStore, Tombstone, bury, sha256_of
+
+_BY_HAND = "flash-writes.jsonl"  # of rig.line.writes
 
 
 @dataclass
@@ -56,9 +59,11 @@ def moment(text: str) -> datetime:
 def find(runs: Path, before: datetime, *, backups: bool = False) -> Doomed:
     """What runs whose last event is older than `before` have kept, and no younger run refers to.
 
-    A run that goes on is never touched, nor is one whose journal cannot be read: it is named in `remarks`.
+    A run that goes on is never touched, and nothing is where a journal cannot be read. The backup of a board that was
+    left half written stays, whatever its age, as does that of one that `rig flash` wrote to since.
     """
     doomed = Doomed()
+    by_hand = _written_by_hand(runs, before) if backups else set()
     needed: set[str] = set()  # sha256 of what younger runs refer to
     old: list[tuple[RunFolder, list[ArtifactKept | BackupKept]]] = []
     for run in list_runs(runs):
@@ -71,6 +76,15 @@ def find(runs: Path, before: datetime, *, backups: bool = False) -> Doomed:
             needed |= {event.sha256 for event in kept}
         else:
             old.append((run, kept))
+            half = {event.unit for event in kept} & _half_written(events)
+            for event in kept:
+                if isinstance(event, BackupKept) and (event.unit in half or event.identity in by_hand):
+                    needed.add(event.sha256)
+                    if backups:
+                        why = "was left half written" if event.unit in half else "was written to by hand since"
+                        doomed.remarks.append(
+                            f"the backup of unit {event.unit} of run {run.id} stays: its board {why}"
+                        )
     store = ArtifactStore(runs / FOLDER)
     for run, kept in old:
         doomed.runs.append(run.id)
@@ -94,6 +108,32 @@ def purge(doomed: Doomed, why: str) -> None:
                 fsync_dir(mark.parent)
     for path in doomed.others:
         path.unlink(missing_ok=True)
+
+
+def _half_written(events: Sequence[Event]) -> set[str]:
+    """Units whose last write has no end in this run."""
+    found: set[str] = set()
+    for event in events:
+        if isinstance(event, WriteBegun):
+            found.add(event.unit)
+        elif isinstance(event, WriteEnded):
+            found.discard(event.unit)
+    return found
+
+
+def _written_by_hand(runs: Path, since: datetime) -> set[str]:
+    """Boards, by identity, that `rig flash` wrote to since then; a line that a crash tore is passed over."""
+    found: set[str] = set()
+    try:
+        lines = (runs / _BY_HAND).read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return found
+    for line in lines:
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            told = json.loads(line)
+            if datetime.fromisoformat(told["utc"]) >= since:
+                found |= {told["identity"], told.get("also", told["identity"])}
+    return found
 
 
 def _of_run(

@@ -8,6 +8,7 @@ runs/20261122-171500-ab12/
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import re
@@ -60,6 +61,8 @@ class RunFolder:
         beside = [run.id for run in list_runs(path.parent)]
         near = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.5)
         hint = f" Did you mean {path.parent / near[0]}?" if near else ""
+        if not path.exists():
+            raise UsageProblem(f"There is no run {path}.{hint}")
         raise UsageProblem(f"{path} is not a run's folder: it has no {JOURNAL}.{hint}")
 
     @property
@@ -94,6 +97,16 @@ class RunFolder:
         fsync_dir(folder.parent)
         fsync_dir(self.units)
         return folder
+
+    def drop_unbegun(self) -> None:
+        """Remove the folder of a run that came to nothing before its first word. One with a journal stays."""
+        with contextlib.suppress(OSError):
+            if not self.journal.stat().st_size:
+                self.journal.unlink()
+        if not self.journal.exists():
+            with contextlib.suppress(OSError):  # something else is in it
+                self.units.rmdir()
+                self.path.rmdir()
 
     def relative(self, path: Path) -> str:
         """A path inside this run as events carry it: relative to the run's folder, with slashes."""

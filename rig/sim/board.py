@@ -32,6 +32,7 @@ ROM_WINDOW_S = 0.25  # guess: public notes say "a few hundred milliseconds"; nev
 _LOG_BAUD = 115200
 # choices, as they cost the machine least:
 _IDLE_SLEEP_S = 0.05  # an idle board wakes no oftener: many RTOS ticks are run in one go
+_UNHEARD_S = 0.016  # what nobody hears of is carried out no oftener, each at its own time
 _PRINTING_SLEEP_S = 0.01  # and one that prints no oftener than this
 _GUEST_STEP_NS = 2_000_000  # guest time run at once: an RTOS tick
 _RUN_BUDGET_S = 0.005  # wall time a busy chip, or a rail, may take before supply and ports are looked at again
@@ -342,7 +343,9 @@ class Board:
             return now
         events = [self.uart1.next_event(), self.rail.next_event(), self.faults.next_event()]
         if self.phase is Phase.ROM:
-            events += [self._window_end, self._baud_at, self._op_end, self.rom.due]
+            events += [self._window_end, self._baud_at, self.rom.speaks_at]
+            unheard = min(self._op_end, self.rom.due)  # sixteen pages a sector, none of which is late for anybody
+            events.append(max(unheard, now + _UNHEARD_S / self.spec.speed))
         if self.phase is Phase.RUNNING:
             soonest = min(self.soc.next_event_ns, self._mcu_due)
             events.append(max(self._wall(soonest), now + self._nap(now)))

@@ -24,8 +24,9 @@ def serve(board: Board, control: socket.socket) -> None:
     control.setblocking(False)
     requests = Requests(board)
     pending = b""
+    looked = False  # the last request only looked: the board is as it was left
     while True:
-        _wait(board, control)
+        _wait(board, control, lived=looked)
         try:
             data = control.recv(65536)
         except ConnectionError:
@@ -37,6 +38,7 @@ def serve(board: Board, control: socket.socket) -> None:
             line, pending = pending.split(b"\n", 1)
             board.step(time.monotonic())
             message = json.loads(line)
+            looked = message.get("op") == "sense"
             if message.get("op") == "quit":
                 return
             answer = requests.handle(message)
@@ -48,11 +50,13 @@ def serve(board: Board, control: socket.socket) -> None:
                 return
 
 
-def _wait(board: Board, control: socket.socket) -> None:
-    """Let the board live until the bench says something."""
+def _wait(board: Board, control: socket.socket, *, lived: bool) -> None:
+    """Let the board live until the bench says something. `lived`: it is up to date."""
     while True:
         now = time.monotonic()
-        board.step(now)
+        if not lived:
+            board.step(now)
+        lived = False
         wait = board.next_event(now) - time.monotonic()
         ports = [wire.master for wire in (board.uart1, board.uart2) if wire.plugged]
         watched: list[socket.socket | int] = [control, *ports]

@@ -88,8 +88,14 @@ class Rom:
     @property
     def due(self) -> float:
         """When tick() is needed next (inf: not)."""
+        return min(self.speaks_at, self._die.next_end)
+
+    @property
+    def speaks_at(self) -> float:
+        """When tick() has something to tell the host: a CRC is done, a frame is given up (inf: never). The rest that
+        is due, the ends of erasing and programming, nobody hears of."""
         crc = self._crc_asked[1] if self._crc_asked else math.inf
-        return min(self.gives_up_at + 0.001, self._die.next_end, crc)
+        return min(self.gives_up_at + 0.001, crc)
 
     # -- receiving -------------------------------------------------------------------------------------
 

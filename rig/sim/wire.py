@@ -26,7 +26,7 @@ _TERMIOS2 = struct.Struct("4IB19s2I")
 _CHUNK = 0x100  # bytes delivered at once: a flash page, so that a page is programmed when it has arrived
 _CHUNK_S = 0.02  # and at a slow speed what fits in this: far less than the ROM waits for the rest of a frame
 _LINK_BAUD = 115200  # of a port nobody has set yet
-_PACKET_S = 0.008  # what is under way is looked at no oftener; a USB adaptor holds bytes back for up to 16 ms as well
+_PACKET_S = 0.016  # what is under way is looked at no oftener; a USB adaptor holds bytes back for up to 16 ms as well
 _SLOWEST = 50  # baud; a terminal set to 0 is hung up, and a chip told 0 is past help
 _TOLERANCE = 0.04  # difference of bauds a UART still reads through: half a bit in ten, less the edges
 

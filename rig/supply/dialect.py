@@ -47,7 +47,11 @@ class Identity(Table):
 
 
 class Transport(Table):
-    """How bytes go to the instrument and back. Seconds; a `gap_s` is kept between two messages."""
+    """How bytes go to the instrument and back. Seconds; a `gap_s` is kept between two messages.
+
+    `joins`: several questions in one line, `A?;:B?`, are answered in one, `1;2` (IEEE 488.2: 6.3 and 8.4.1). A
+    measurement is then one exchange; without it each question is asked alone.
+    """
 
     port: int | None = Field(default=None, gt=0, lt=65536)  # raw TCP, for composing a resource from a host name
     baud: int | None = None  # serial instruments
@@ -56,6 +60,7 @@ class Transport(Table):
     write_termination: str = "\n"
     gap_s: float = Field(default=0, ge=0, le=1)
     timeout_s: float = Field(default=2, gt=0, le=30)
+    joins: bool = False
     one_client: bool = False  # accepts one connection only, and frees a dead one late
     source: Source = "SCPI custom"
 

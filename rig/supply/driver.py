@@ -9,6 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from functools import cached_property
 
 from rig.errors import BenchBlocked, UsageProblem
 from rig.supply.channel import Instrument, Limits, Mode, Reading, Setting, SupplyChannel, Trip, checked_maximum
@@ -113,16 +114,23 @@ class VisaChannel(SupplyChannel):
                 time.sleep(0.1)
 
     def measure(self) -> Reading:
-        q = self._supply.dialect.queries
-        with self._supply.link.lock:
+        supply, q = self._supply, self._supply.dialect.queries
+        asked = [q.measured_volts]
+        if q.measured_amps.send != q.measured_volts.send:
+            asked.append(q.measured_amps)
+        at_once = q.mode if supply.dialect.transport.joins and self._tells_off else None
+        if at_once is not None and not at_once.latched:
+            asked.append(at_once)
+        else:
+            at_once = None
+        with supply.link.lock:
             started = time.monotonic_ns()
-            raw = self._supply.ask_raw(q.measured_volts, self._limits)
-            volts = self._supply.meaning(q.measured_volts, raw, self._limits)
-            if q.measured_amps.send != q.measured_volts.send:
-                raw = self._supply.ask_raw(q.measured_amps, self._limits)
-            amps = self._supply.meaning(q.measured_amps, raw, self._limits)
+            raw = supply.ask_all(asked, self._limits)
             ended = time.monotonic_ns()
-            mode = self._mode(float(amps))
+            said = None if at_once is None else supply.meaning(at_once, raw.pop(), self._limits)
+            volts = supply.meaning(q.measured_volts, raw[0], self._limits)
+            amps = supply.meaning(q.measured_amps, raw[-1], self._limits)
+            mode: Mode = self._mode(float(amps)) if said is None else said  # type: ignore[assignment]  # as in _mode
             if mode == "off" and self._on:
                 mode = self._found_off()
         return Reading(float(volts), float(amps), mode, (started + ended) // 2)
@@ -403,11 +411,16 @@ class VisaChannel(SupplyChannel):
                 raise self._refused(f"has tripped ({trip.upper()}) and cannot be cleared: something feeds its output")
             trip = again
 
-    def _mode(self, amps: float) -> Mode:
+    @cached_property
+    def _tells_off(self) -> bool:
+        """The mode's question tells whether it is off, too."""
         query = self._supply.dialect.queries.mode
         reply = query.reply if query is not None else None
-        tells_off = isinstance(reply, WordReply | BitReply) and "off" in reply.meanings()
-        if not tells_off and not self._is_on():
+        return isinstance(reply, WordReply | BitReply) and "off" in reply.meanings()
+
+    def _mode(self, amps: float) -> Mode:
+        query = self._supply.dialect.queries.mode
+        if not self._tells_off and not self._is_on():
             return "off"
         mode = self._supply.ask(query, self._limits) if query is not None else "unknown"
         if mode != "unknown":

@@ -84,6 +84,18 @@ class Supply:
     def ask_raw(self, query: Query, limits: Place | None = None) -> str:
         return self.link.query(filled(query.send, limits), [filled(line, limits) for line in query.before])
 
+    def ask_all(self, queries: Sequence[Query], limits: Place | None = None) -> list[str]:
+        """The raw answers to `queries`, which are not latched: in one exchange where the dialect joins them."""
+        if not self.dialect.transport.joins or any(query.before for query in queries):
+            return [self.ask_raw(query, limits) for query in queries]
+        line = ";:".join(filled(query.send, limits).lstrip(":") for query in queries)
+        raw = self.link.query(line)
+        answers = raw.split(";")
+        if len(answers) != len(queries):
+            self.link.suspect()
+            raise BenchBlocked("supply-refused", f"{self.instrument.model} answered {line!r} with {raw!r} only.")
+        return answers
+
     def ask(self, query: Query, limits: Place | None = None) -> Value:
         """What a query says now. A latched register is read twice: the first reading tells, and clears, the past.
 

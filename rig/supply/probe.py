@@ -58,6 +58,8 @@ def probe(supply: Supply, number: int) -> Probe:
         rows = [
             _ask(supply, name, query, limits, found) for name, query in supply.dialect.queries if query is not None
         ]
+        if supply.dialect.transport.joins:
+            rows.append(_ask_joined(supply, limits))
         rows += [
             _write_back(supply, name, command, limits, value) for name, command, value in _settings(supply, found)
         ]
@@ -107,6 +109,23 @@ def _ask(supply: Supply, name: str, query: Query, limits: ChannelLimits, found: 
         problem = str(bad)
     ms = (time.monotonic() - started) * 1000
     return _row(supply, limits, f"queries.{name}", filled(query.send, limits), reply, ms, problem)
+
+
+def _ask_joined(supply: Supply, limits: ChannelLimits) -> Row:
+    """Volts and amps in one line, as a measurement asks for them."""
+    q = supply.dialect.queries
+    started = time.monotonic()
+    reply = problem = ""
+    try:
+        raw = supply.ask_all([q.measured_volts, q.measured_amps], limits)
+        reply = ";".join(raw)
+        for query, each in zip((q.measured_volts, q.measured_amps), raw, strict=True):
+            query.reply.parse(each, limits.number)
+    except (BenchBlocked, ValueError) as bad:
+        problem = str(bad)
+    ms = (time.monotonic() - started) * 1000
+    sent = ";:".join(filled(query.send, limits) for query in (q.measured_volts, q.measured_amps))
+    return _row(supply, limits, "transport.joins", sent, reply, ms, problem)
 
 
 def _write_back(supply: Supply, name: str, command: Command, limits: ChannelLimits, value: float | None) -> Row:

@@ -22,6 +22,7 @@ class Recorder:
         self._asked: Header | None = None  # the same command's frame
         self._replies = ReplyParser()
         self.unasked = bytearray()  # what came since the last command had its answer
+        self._strays = 0  # of what was unasked earlier, the bytes that are no whole reply
 
     def section(self, title: str) -> None:
         """What comes from here on belongs to `title`."""
@@ -36,6 +37,7 @@ class Recorder:
         if refused is None:  # the chip does not hear of one that is stopped: what comes answers the one before
             self._current, self._asked = command, header
             self._replies.clear()
+            self._strays += stray_bytes(self.unasked)
             self.unasked.clear()
         begun = self.sections[-1].index if self.sections else 0
         last = self.commands[-1] if len(self.commands) > begun else None
@@ -46,6 +48,11 @@ class Recorder:
         else:
             self.commands.append(command)
         return command
+
+    @property
+    def strays(self) -> int:
+        """Bytes so far that nobody asked for and that are no reply of a ROM: noise, or a firmware's chatter."""
+        return self._strays + stray_bytes(self.unasked)
 
     @property
     def midway(self) -> bool:
@@ -86,3 +93,8 @@ class Recorder:
     def pulse(self, name: str, begun_ns: int) -> None:
         """A pulse of the flasher's reset lines, over now."""
         self.commands.append(Command(name, None, begun_ns, time.monotonic_ns()))
+
+
+def stray_bytes(unasked: bytes | bytearray) -> int:
+    """How many of these bytes belong to no whole reply: of queued link checks the ROM answers every one."""
+    return len(unasked) - sum(len(reply.encode()) for reply in ReplyParser().feed(bytes(unasked)))

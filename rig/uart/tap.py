@@ -110,6 +110,12 @@ class Tap:
             return bytes(self._recorder.unasked)
 
     @property
+    def strays(self) -> int:
+        """Bytes since the tap began that nobody asked for and that are no reply of a ROM."""
+        with self._turn():
+            return self._recorder.strays
+
+    @property
     def lines(self) -> str:
         """Where the flasher's RTS and DTR are heard: see `rig.uart.lines.environment`."""
         return self._lines.address

@@ -176,6 +176,11 @@ class Provision(_Table):
         others, or that the firmware could not take."""
         return tuple(self._revealed().values())
 
+    def secret_files(self) -> list[Path]:
+        """Where those of its secrets are that stand in files."""
+        named = (secret.file for _, _, secret in self._named_secrets())
+        return [self._folder / Path(file).expanduser() for file in named if file]
+
     def config(self, serial: str, mac: str | None, storage: TuyaStorage | None) -> ObkConfig:
         """The configuration of one unit. UsageProblem, in a sentence, where its serial number, MAC or storage do not
         give what is asked for."""

@@ -139,10 +139,10 @@ class Overrides:
         for name in names:
             rule = RULES.get(name)
             if rule is None:
-                raise UsageProblem(f"there is no rule {name!r} to override; {nearest(name, OVERRIDABLE)}.")
+                raise UsageProblem(f"there is no rule {name!r} to override; {nearest(name, OVERRIDABLE)}")
             if not rule.overridable:
                 why = rule.why[0].lower() + rule.why[1:].rstrip(".")
-                raise UsageProblem(f"the rule {name!r} is never overridden: {why}; {nearest(name, OVERRIDABLE)}.")
+                raise UsageProblem(f"the rule {name!r} is never overridden: {why}; {nearest(name, OVERRIDABLE)}")
         return cls(tuple(dict.fromkeys(names)))
 
     def broken(self, rule: str, label: str, reason: str, instead: str, *, final: bool = False) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rig.errors import ImageRefused, UsageProblem
+from rig.files import why_unreadable
 
 _LINE = re.compile(r"\\?([0-9a-fA-F]{64})[ \t]+\*?(\S.*)")
 _LARGEST = 1 << 20  # bytes: some ten thousand lines
@@ -32,7 +33,7 @@ def load_allowed(path: Path) -> Allowed:
     except FileNotFoundError:
         raise UsageProblem(f"no list of allowed images at {path}") from None
     except (OSError, UnicodeDecodeError) as problem:
-        raise UsageProblem(f"cannot read the list of allowed images {path}: {problem}") from None
+        raise UsageProblem(f"cannot read the list of allowed images {path}: {why_unreadable(problem)}") from None
     if len(content) > _LARGEST:
         raise UsageProblem(f"{path} is over 1 MiB: that is no list of allowed images")
     images: dict[str, str] = {}

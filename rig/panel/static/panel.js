@@ -28,6 +28,7 @@ showTheme();
 // -- commands ---------------------------------------------------------------------------------------
 
 const STALE_MS = 15000;
+const COMMAND_MS = 20000; // the server waits 10 s for the station
 let stale = 0;
 
 function say(text, kind) {
@@ -38,20 +39,28 @@ function say(text, kind) {
   answer.dataset.kind = kind;
 }
 
+// A browser opens six connections to one server and no more: with six pages that listen a command, or the next page,
+// would wait for good. So a page gives its own up for that, and has none while nobody sees it.
 async function send(command) {
   say("…", "");
+  commands += 1;
+  hush();
   try {
     const response = await fetch(`/runs/${encodeURIComponent(line.dataset.run)}/do`, {
       method: "POST",
       headers: { "content-type": "application/json" },
       body: JSON.stringify(command),
+      signal: AbortSignal.timeout(COMMAND_MS),
     });
     if (response.status === 401) return void location.assign("/login");
     const found = await response.json();
     if (found.error) say(found.error, "bad");
     else say(done(command, found), "good");
   } catch {
-    say("The page's server does not answer: nothing was sent. The run goes on without it.", "bad");
+    say("The page's server does not answer, and the run goes on without it. Look at the slot before you do it again.", "bad");
+  } finally {
+    commands -= 1;
+    if (source) watch();
   }
 }
 
@@ -126,13 +135,27 @@ function toScan() {
   if (scanText && !(ask && ask.open)) scanText.focus({ preventScroll: true });
 }
 
+// A scanner that was at work while the page came up: its first characters went nowhere, and what is left of them would
+// be taken for another unit. So a scan counts once no key has come for a moment.
+const SETTLE_MS = 250;
+let settling = 0;
+
+function settle() {
+  if (byId("scan").dataset.ready) return;
+  clearTimeout(settling);
+  settling = setTimeout(() => { scanText.value = ""; byId("scan").dataset.ready = "yes"; }, SETTLE_MS);
+}
+
 if (scanText) {
+  settle();
+  document.addEventListener("keydown", settle, true);
   byId("scan").addEventListener("submit", (event) => {
     event.preventDefault();
     const text = scanText.value.trim();
     const slots = byId("scan-slot");
     scanText.value = "";
     if (!text) return;
+    if (!byId("scan").dataset.ready) return void say("The page had just come up and may have missed the beginning: scan it again.", "bad");
     const [, kind, rest] = /^(slot|badge|op):\s*(.+)$/i.exec(text) || [];
     if (kind && kind.toLowerCase() === "slot") {
       const found = [...slots.options].find((option) => option.value === rest);
@@ -203,10 +226,17 @@ const SILENCE_MS = 25000; // the server says something at least every 10 s
 const RETRY_MS = 1000;
 let source = null;
 let heard = 0;
+let commands = 0; // on their way
+
+function hush() {
+  if (source) source.close();
+}
 
 function watch() {
-  source = new EventSource(`/events?run=${encodeURIComponent(line.dataset.run)}`);
+  hush();
   heard = Date.now();
+  if (commands || document.hidden) return;
+  source = new EventSource(`/events?run=${encodeURIComponent(line.dataset.run)}`);
   source.addEventListener("line", (event) => { heard = Date.now(); linked(true); take(JSON.parse(event.data)); });
   source.addEventListener("alive", () => { heard = Date.now(); });
   source.addEventListener("newer", () => { if (line.dataset.pinned === "no") location.assign("/"); });
@@ -214,7 +244,7 @@ function watch() {
 }
 
 async function again() {
-  source.close();
+  hush();
   await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
   try {
     const response = await fetch("/alive");
@@ -225,7 +255,12 @@ async function again() {
 
 if (line && scanText) {
   watch();
-  setInterval(() => { if (Date.now() - heard > SILENCE_MS) { linked(false); heard = Date.now(); again(); } }, 5000);
+  setInterval(() => {
+    if (commands || document.hidden) heard = Date.now();
+    if (Date.now() - heard > SILENCE_MS) { linked(false); again(); }
+  }, 5000);
+  document.addEventListener("visibilitychange", watch);
+  window.addEventListener("beforeunload", () => { hush(); setTimeout(watch, RETRY_MS * 3); }); // if it stays after all
 }
 const waiting = document.querySelector("[data-wait]");
 if (waiting) setInterval(() => location.reload(), 3000);

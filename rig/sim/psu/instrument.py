@@ -50,11 +50,12 @@ class Instrument:
             Output(number, spec, rails[number - 1] if number <= len(rails) else ResistiveLoad())
             for number, spec in enumerate(self.specs, start=1)
         ]
-        self.changed: Callable[[], None] = lambda: None  # told after each line, so that the clock looks again
+        self.changed: Callable[[], None] = lambda: None  # told after what may have, so that the clock looks again
         self._usual_meter_s = self.meter_period_s * time_scale if slow_meter and self.meter_period_s else None
         self._meter_s = self._usual_meter_s
         self._meter_due = monotonic()
         self._calm_due = 0.0
+        self._readings: dict[int, Reading] | None = None  # by output, of the line that is carried out
         common = [c for c in self._common_commands() if self.common is None or c.pattern in self.common]
         self._tree = CommandTree([*self.commands(), *common])
 
@@ -75,10 +76,13 @@ class Instrument:
         into the error queue.
         """
         answers: list[str] = []
-        culprit = message
+        culprit, asks_only = message, True
+        self._readings = {}
         try:
             for unit, header in units(message):
                 culprit = unit.header + ("?" if unit.query else "")
+                if not unit.query:
+                    asks_only, self._readings = False, {}
                 pause()
                 try:
                     answer = self._run(unit, header)
@@ -90,7 +94,9 @@ class Instrument:
                     answers += [] if answer is None else [answer]
         except ScpiError as error:
             self.error(error.code, culprit)
-        self.changed()
+        self._readings = None
+        if not asks_only:
+            self.changed()
         return ";".join(answers) if answers else None
 
     def _run(self, unit: Unit, header: str) -> str | None:
@@ -145,7 +151,16 @@ class Instrument:
 
     def measure(self, output: Output) -> Reading:
         """What the meter shows: the terminals now, or with a slow meter what it last saw."""
-        return output.held if self._meter_s else output.sense()
+        return output.held if self._meter_s else self.reading(output)
+
+    def reading(self, output: Output) -> Reading:
+        """What is at the terminals: once for all questions of a line, unless a protection may trip between them."""
+        known = self._readings
+        if known is None or self._watches(output):
+            return output.sense()
+        if output.number not in known:
+            known[output.number] = output.sense()
+        return known[output.number]
 
     def slow_meter(self, period_s: float | None = None) -> None:
         """From now on readings are renewed every `period_s` seconds (None: as the model's meter does, else 0.4 s)."""

@@ -110,7 +110,7 @@ class KeysightE36312A(ChannelListInstrument):
         output = self.numbered(call)
         call.params.end()
         waiting = _WAITING_FOR_LIST if self._transients.waiting_for_list(output) else 0
-        return str({"cc": 1, "cv": 2}.get(output.sense()[2], 0) | waiting)
+        return str({"cc": 1, "cv": 2}.get(self.reading(output)[2], 0) | waiting)
 
     def _set_sense(self, output: Output, word: str) -> None:
         self._sense[output.number] = word
