@@ -496,3 +496,20 @@ def test_a_reading_on_request_is_what_is_known_once_it_is_off(channel: Channel) 
     power.sample()  # says nothing: that is check's
     channel.error = None
     power.off()
+
+
+def test_a_board_that_is_only_read_is_looked_at_less_often_until_that_is_over(
+    channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rig.bench.power._CALM_S", 60.0)
+    with powered(channel) as power:
+        power.on()
+        with power.calmly():
+            assert until(lambda: _still(channel)), "no look for longer than the usual pace"
+            seen = channel.measured
+        assert until(lambda: channel.measured > seen + 2), "and at once again at the usual one"
+
+
+def _still(channel: Channel) -> bool:
+    before = channel.measured
+    return not until(lambda: channel.measured > before, 0.2)

@@ -387,6 +387,16 @@ def test_what_a_line_means(line: str, wanted: dict[str, Any]) -> None:
     assert found.get("who") in (None, wanted.get("who"))
 
 
+def test_where_two_slots_wait_for_a_board_enter_alone_switches_neither_on() -> None:
+    both = [asked("p1", "load", "A", unit="SN1"), asked("p2", "load", "B", unit="SN2")]
+    with pytest.raises(UsageProblem, match="slots A, B wait"):
+        command_for("", ["A", "B"], both)
+    for line, prompt in (("B", "p2"), ("A done", "p1"), ("sn2", "p2")):
+        found = command_for(line, ["A", "B"], both)
+        assert found is not None
+        assert (found["do"], found["prompt"]) == ("answer", prompt)
+
+
 def test_an_enter_that_answers_nothing_does_nothing() -> None:
     assert command_for("", ["A"], QUESTIONS[1:]) is None
 

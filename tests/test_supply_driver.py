@@ -574,3 +574,32 @@ def test_an_empty_or_strange_slot_is_told() -> None:
         with pytest.raises(UsageProblem, match="slot 2 of the N6705C is N7777X"):
             VisaChannel(supply, 2, max_volts=3.6)
         supply.close()
+
+
+# Joined questions
+
+
+def test_a_measurement_is_one_exchange_where_the_dialect_joins_questions() -> None:
+    with PsuServer("keysight-e36312a", [ResistiveLoad(33.0)], serial="MY1", max_clients=1) as psu:
+        supply = Supply.open(psu.resource)
+        with contextlib.closing(supply):
+            channel = VisaChannel(supply, 1, max_volts=3.6)
+            channel.configure(SETTING, max_volts=3.6)
+            channel.on()
+            before = len(psu.received)
+            reading = channel.measure()
+            assert (round(reading.volts, 3), round(reading.amps, 3), reading.mode) == (3.3, 0.1, "cv")
+            (line,) = [line for _, line in psu.received[before:]]
+            assert line.count("?") == 3
+            channel.off()
+            assert channel.measure().mode == "off"
+
+
+def test_fewer_answers_than_questions_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with PsuServer("keysight-e36312a", [ResistiveLoad(33.0)], serial="MY1") as psu:
+        supply = Supply.open(psu.resource)
+        with contextlib.closing(supply):
+            channel = VisaChannel(supply, 1, max_volts=3.6)
+            monkeypatch.setattr(supply.link, "query", lambda line, before=(): "+3.3;+0.1")
+            with pytest.raises(BenchBlocked, match="only"):
+                channel.measure()

@@ -573,3 +573,19 @@ def test_a_lock_is_held_by_one_and_survives_its_files_removal(runtime_folder: Pa
     two.close()
     assert three.try_hold()
     three.close()
+
+
+def test_a_service_stands_by_for_the_next_unit_and_ends_when_nobody_wants_it(psu: PsuServer) -> None:
+    standby = client.Standby()
+    with lease(psu.resource, 1, max_volts=3.6) as first:
+        standby.keep(first)
+        standby.keep(first)
+    assert not until(lambda: not processes("service"), 1.6), "it was to outlive its linger"
+    with lease(psu.resource, 1, max_volts=3.6) as second:
+        standby.keep(second)
+        assert (second.service_pid, second.guardian_pid) == (first.service_pid, first.guardian_pid)
+        second.configure(SETTING, max_volts=3.6)
+        second.on()
+    assert not psu.outputs[0].on, "it keeps nothing on"
+    standby.close()
+    assert until(lambda: not processes())

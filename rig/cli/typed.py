@@ -17,14 +17,19 @@ HELP = (
 def command_for(line: str, slots: Collection[str], prompts: Iterable[Prompted]) -> dict[str, Any] | None:
     """The command for `Station.do` that a line means, by the questions that are open, oldest first; None: none.
 
-    An answer goes to the oldest question that has it; all else is a serial number. Raises UsageProblem for a command
-    that does not exist or lacks a word.
+    An answer goes to the oldest question that has it; all else is a serial number. Where boards are asked for in more
+    than one slot a bare Enter is none of them, for it could switch on the slot in which somebody's hands are: it takes
+    the slot's name. Raises UsageProblem for that, and for a command that does not exist or lacks a word.
     """
     text = line.strip()
     if text.startswith("/"):
         return _command(text[1:].split())
     slot, rest = _slot_before(text, slots)
-    questions = [each for each in prompts if slot in (None, each.slot)]
+    open_now = list(prompts)
+    loads = [each for each in open_now if each.what == "load"]
+    if slot is None and len(loads) > 1:
+        slot, rest = _one_of(loads, text)
+    questions = [each for each in open_now if slot in (None, each.slot)]
     for prompt in questions:
         answer = _answer(rest, prompt)
         if answer is not None:
@@ -39,6 +44,18 @@ def _slot_before(text: str, slots: Collection[str]) -> tuple[str | None, str]:
     """`A SN001`: a slot's name alone is a serial number like any other."""
     first, _, rest = text.partition(" ")
     return (first, rest.strip()) if rest.strip() and first in slots else (None, text)
+
+
+def _one_of(loads: list[Prompted], text: str) -> tuple[str | None, str]:
+    """Which of several slots is meant, and what is left of the line."""
+    if text in [each.slot for each in loads]:
+        return text, ""
+    if text.lower() in ("", "done"):
+        names = ", ".join(each.slot or "" for each in loads)
+        raise UsageProblem(
+            f"slots {names} wait for a board each: type the slot's name when its board is in, then Enter"
+        )
+    return None, text
 
 
 def _answer(text: str, prompt: Prompted) -> str | None:

@@ -81,9 +81,7 @@ def admit(
     if expected and text not in expected:
         raise SerialRefused("not-in-batch", f"{text} is not in this batch; {nearest(text, expected)[:200]}")
     if text in at_work:
-        raise SerialRefused(
-            "in-work", f"{text} is being worked on: two boards cannot have one number"
-        )
+        raise SerialRefused("in-work", f"{text} is being worked on: two boards cannot have one number")
     if text in ended:
         raise SerialRefused(
             "duplicate", f"{text} was worked on in this run already: retest it, or scan the right board"

@@ -202,9 +202,7 @@ class Worker:
             number += 1
         return number
 
-    def _never_begun(
-        self, unit: str, stage: Stage, role: Role, problem: Exception | None = None
-    ) -> Course | None:
+    def _never_begun(self, unit: str, stage: Stage, role: Role, problem: Exception | None = None) -> Course | None:
         attempt = Attempt(self._crew.ground, self.slot, unit, self._number(unit), stage, role)
         attempt.never_begun(problem)
         return self._crew.ground.books.last(unit)
