@@ -18,7 +18,7 @@ def command_for(line: str, slots: Collection[str], prompts: Iterable[Prompted]) 
     """The command for `Station.do` that a line means, by the questions that are open, oldest first; None: none.
 
     An answer goes to the oldest question that has it; all else is a serial number. Where boards are asked for in more
-    than one slot a bare Enter is none of them, for it could switch on the slot in which somebody's hands are: it takes
+    than one slot a bare Enter is none of them, since it could switch on a slot with hands in it: it takes
     the slot's name. Raises UsageProblem for that, and for a command that does not exist or lacks a word.
     """
     text = line.strip()
