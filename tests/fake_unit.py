@@ -62,7 +62,7 @@ def watch_owner():
     owner = socket.socket(fileno=int(option("--owner-fd")))
     while owner.recv(64):
         pass
-    Path(behaviour()[1]).with_suffix(".off").touch()  # what a unit does first: its output off
+    Path(go_file()).with_suffix(".off").touch()  # what a unit does first: its output off
     os.kill(os.getpid(), signal.SIGTERM)
     threading.Event().wait(20)
     os._exit(1)
@@ -74,11 +74,13 @@ def until(condition):
         never.wait(0.01)
 
 
+def go_file():
+    return os.path.join(os.path.dirname(os.environ["RIG_FAKE_UNITS"]), UNIT + ".go")
+
+
 def behaviour():
-    path = os.environ["RIG_FAKE_UNITS"]
-    words = json.loads(Path(path).read_text()).get(UNIT, [])
-    word = words[ATTEMPT - 1] if len(words) >= ATTEMPT else "pass"
-    return word, os.path.join(os.path.dirname(path), UNIT + ".go")
+    words = json.loads(Path(os.environ["RIG_FAKE_UNITS"]).read_text()).get(UNIT, [])
+    return words[ATTEMPT - 1] if len(words) >= ATTEMPT else "pass"
 
 
 def stop(number, frame):
@@ -110,7 +112,7 @@ def step(station, word, go):
 
 def main():
     threading.Thread(target=watch_owner, daemon=True).start()
-    word, go = behaviour()
+    word, go = behaviour(), go_file()
     if word == "silent":
         return 0
     signal.signal(signal.SIGTERM, signal.SIG_IGN if word == "deaf" else stop)

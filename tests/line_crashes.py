@@ -62,13 +62,14 @@ class Ordeal:
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
+        self._bag: list[str] = []
 
     def run(self, moments: int) -> None:
         """The batch with `moments` crashes (fewer, if it is over before), to its end; then all that has to hold."""
         process = self.table.begin()
         try:
             while sum(self.hits.values()) < moments and process.poll() is None:
-                victim = self._random.choice(self.victims)
+                victim = self._next_victim()
                 self._wait_for_the_moment(process)
                 if process.poll() is None and self.table.journal():
                     self._hit(victim, process)
@@ -85,6 +86,12 @@ class Ordeal:
                     each.kill()
                 each.wait(60)
         self.check()
+
+    def _next_victim(self) -> str:
+        """In random order, each as often as the others."""
+        if not self._bag:
+            self._bag = self._random.sample(list(self.victims), len(self.victims))
+        return self._bag.pop()
 
     def _wait_for_the_moment(self, process: subprocess.Popen[str]) -> None:
         """Counted in events, so that it falls into the work however busy the machine is."""

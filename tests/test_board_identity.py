@@ -348,6 +348,7 @@ def test_all_units_of_a_run_get_the_image_that_it_began_with(tmp_path: Path) -> 
         address=tmp_path / "events",
         locks={"A": 3},
         operator=lambda: None,
+        books=SimpleNamespace(known_as=lambda unit: ()),
     )
     slot: Any = SimpleNamespace(name="A")
     assert f"--image-sha256={digest}" in Attempt(ground, slot, "1", 1, job.stages[0]).command(4)
