@@ -83,7 +83,9 @@ class StationBench:
 
     def behave(self, **units: list[str]) -> None:
         """What units do, an attempt a word; see `tests.fake_unit`."""
-        self._units.write_text(json.dumps(units))
+        written = self._units.with_suffix(".new")
+        written.write_text(json.dumps(units))
+        written.replace(self._units)  # a unit may be reading
 
     def go(self, unit: str) -> None:
         (self.folder / f"{unit}.go").touch()
