@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from rig.sim.faults import BOARD_FAULTS, SUPPLY_FAULTS
 from tests.line_faults import KINDS, PASS, Kind
 from tests.line_table import Line, Table, laid_table
 from tests.sim_process import rig
+from tests.waiting import until
 
 pytest.importorskip("unicorn")
 
@@ -43,7 +43,7 @@ def attend(process: subprocess.Popen[str], table: Table) -> None:
     struck: set[str] = set()
     seen = 0
     while process.poll() is None:
-        time.sleep(0.1)
+        until(lambda: process.poll() is not None, 0.1)
         found = table.journal()
         for event in found[seen:]:
             kind = table.box.kinds.get(getattr(event, "unit", None) or "")
@@ -110,7 +110,7 @@ FEW = tuple(kind for kind in KINDS if kind.name in ("short", "tx2-open") or kind
 
 def test_eight_units_with_faults_among_them(tmp_path: Path) -> None:
     """The short cousin."""
-    line = converted(tmp_path, FEW, units=8, slots=4, seed=7, speed=40)
+    line = converted(tmp_path, FEW, units=8, slots=4, seed=7, speed=15)
     check(line, 8)
     check_rebuilt(line, tmp_path)
 
