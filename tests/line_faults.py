@@ -54,7 +54,7 @@ KINDS = (
     Kind("late", (("blocked", "link-lost"),), {"ms": 8000, "after": 100_000}),
     Kind("doubled", (PASS,), {"of": "all"}),
     Kind("flip", (PASS,), RARELY),
-    Kind("flip", (("fail", "backup-mismatch"),), OFTEN),
+    Kind("flip", (("fail", "backup-mismatch"), ("blocked", "contact")), OFTEN),  # enough strays give the line away
     Kind("lose", (PASS,), RARELY),
     Kind("lose", (("blocked", "link-lost"),), {"rate": 1.0, "after": 100_000}),
     Kind("noise", (("blocked", "contact"),), {"after": 100_000}),
