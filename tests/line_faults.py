@@ -75,10 +75,16 @@ KINDS = (
 )
 
 
-def plan(units: Sequence[str], kinds: Sequence[Kind], seed: int) -> dict[str, Kind | None]:
-    """Which unit's board has which fault: each of `kinds` once, at places that the seed says."""
-    faulty = dict(zip(random.Random(seed).sample(units, len(kinds)), kinds, strict=True))
-    return {unit: faulty.get(unit) for unit in units}
+def plan(units: Sequence[str], kinds: Sequence[Kind], seed: int, slots: int = 0) -> dict[str, Kind | None]:
+    """Which unit's board has which fault: each of `kinds` once, at places that the seed says. A supply falls ill no
+    sooner than with the second unit of its slot: one that is ill before the batch refuses it, which is another test."""
+    draw = random.Random(seed)
+    late = [kind for kind in kinds if kind.name.startswith("supply-")]
+    places = dict(zip(draw.sample(units[slots:], len(late)), late, strict=True))
+    early = [kind for kind in kinds if kind not in late]
+    left = [unit for unit in units if unit not in places]
+    places |= dict(zip(draw.sample(left, len(early)), early, strict=True))
+    return {unit: places.get(unit) for unit in units}
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def laid_table(
     options += ["--supply", "rigol-dp832"]
     names = [f"SN{number:03d}" for number in range(1, units + 1)]
     with SimProcess(folder, *options) as bench:
-        box = Box.filled(folder / "box", bench.control, plan(names, kinds, seed))
+        box = Box.filled(folder / "box", bench.control, plan(names, kinds, seed, slots))
         bench.bench_file.write_text(box.as_change(bench.bench_file.read_text()))
         opened = read_bench(bench.bench_file)
         assert opened.image is not None

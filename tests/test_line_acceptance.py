@@ -69,8 +69,9 @@ def check(line: Line, units: int) -> None:
     assert not wrong, "\n".join(wrong)
     for unit, end in ended.items():
         own = kinds[unit]
-        mute = own is not None and own.name.startswith("supply-") and end.code == "supply-lost"
-        assert end.supply_off_confirmed or mute, unit  # what does not answer cannot confirm: the record says so
+        ill = own is not None and own.name.startswith("supply-") and end.outcome is Outcome.BLOCKED
+        # what does not answer, or cannot be read, cannot confirm: the record says so, and never that it is on
+        assert end.supply_off_confirmed or (ill and end.supply_off_confirmed is None), unit
         assert line.holds_the_image(unit) or not end.outcome.good, f"{unit} passed without its image"
     begun = Counter(event.unit for event in line.found if isinstance(event, events.UnitStarted))
     assert len(begun) == len(ended) == units
@@ -113,6 +114,15 @@ def test_eight_units_with_faults_among_them(tmp_path: Path) -> None:
     line = converted(tmp_path, FEW, units=8, slots=4, seed=7, speed=15)
     check(line, 8)
     check_rebuilt(line, tmp_path)
+
+
+def test_a_supply_that_is_ill_before_the_batch_is_told_by_its_slot(tmp_path: Path) -> None:
+    with laid_table(tmp_path, (), units=2, slots=2, seed=7, speed=15) as table:
+        table.bench.hand("supply-fault", "B", name="coalesced", options={})
+        assert table.begin().wait(60) == 3
+        said = (tmp_path / "said.txt").read_text()
+        assert "Slot B of 2 cannot be used: " in said and "Traceback" not in said, said
+        assert not list(tmp_path.glob("runs/*/journal.jsonl"))
 
 
 @pytest.mark.soak

@@ -22,7 +22,7 @@ from rig.cli.options import LineOptions, UnitOptions, only_with
 from rig.cli.ordered import Wanted, chosen_slots, job_for, judged, refuse_passed
 from rig.cli.sound import Sound, command_of
 from rig.cli.terminal import err, say, say_json
-from rig.errors import Exit, RigError, UsageProblem
+from rig.errors import BenchBlocked, Exit, RigError, UsageProblem
 from rig.flashers import load_flasher
 from rig.line.batch import read_batch
 from rig.line.job import Job, check_job, job_from_dict
@@ -103,6 +103,17 @@ def _somebody(job: Job, options: LineOptions) -> bool:
     return sys.stdin.isatty() or job.scanned or options.attended
 
 
+@contextmanager
+def _named(slot: Slot, slots: list[Slot]) -> Iterator[None]:
+    """Of several slots, the one that the bench's fault is at."""
+    try:
+        yield
+    except BenchBlocked as problem:
+        if len(slots) == 1:
+            raise
+        raise BenchBlocked(problem.code, f"Slot {slot.name} of {len(slots)} cannot be used: {problem}") from problem
+
+
 def prepare(bench: Bench, slots: list[Slot], job: Job, *, patience_s: float = 0.0) -> None:
     """What can be known to go wrong before the first board: slots in use, supplies, ports, the flasher.
 
@@ -118,7 +129,7 @@ def prepare(bench: Bench, slots: list[Slot], job: Job, *, patience_s: float = 0.
         if not job.waive_calibration:
             check_calibration(slot)
         looking = f"{job.command[:40]}, looking before it starts"
-        with slot_lock(slot, patience_s), lease_slot(slot, looking) as channel:
+        with _named(slot, slots), slot_lock(slot, patience_s), lease_slot(slot, looking) as channel:
             supplied = slot.product.supply
             if job.current_limit is not None:
                 supplied = supplied.model_copy(update={"current_limit": job.current_limit})
