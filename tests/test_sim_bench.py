@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -168,6 +169,16 @@ def test_boards_out_of_one_box_differ_and_a_seed_makes_them_the_same() -> None:
             boxes.append([board.ask(op="dump", path=os.devnull)["efuse"] for board in bench.boards.values()])
     assert boxes[0] == boxes[1]
     assert len({efuse for box in boxes for efuse in box}) == 4
+
+
+def test_slots_that_change_side_by_side_get_boards_of_their_own() -> None:
+    bench = SimBench(SimOptions(boards=4, seed=3))
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            efuses = [efuse for _, efuse in pool.map(bench.next_board, "ABCD" * 3)]
+    finally:
+        bench.stop()
+    assert len(set(efuses)) == 12
 
 
 def test_nothing_of_it_stays() -> None:

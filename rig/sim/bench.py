@@ -7,6 +7,7 @@ for the operator's hands: the next board in, a board pulled out, the CEN wire br
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import os
 import random
@@ -109,7 +110,7 @@ class SimBench:
         self.supplies: list[PsuServer] = []
         self.scopes: dict[str, Scope] = {}
         self._seed = random.randrange(1, 1 << 20) if options.seed is None else options.seed
-        self._units = self._seed << 3  # serial of the unit that came out of the box last
+        self._numbers = itertools.count((self._seed << 3) + 1)  # of units out of the box; slots change side by side
         self.ports: dict[str, dict[str, str]] = {}
         self._control: socketserver.ThreadingUnixStreamServer | None = None
 
@@ -181,14 +182,11 @@ class SimBench:
 
     def next_board(self, slot: str) -> tuple[Path, bytes]:
         """The next unit out of the box: a file with its flash, and its efuses."""
-        self._units += 1
-        if self.options.flash is not None:
-            content = _read_flash(self.options.flash)
-        else:
-            content = firmware.factory_dump(self._units)
+        number, given = next(self._numbers), self.options.flash
+        content = firmware.factory_dump(number) if given is None else _read_flash(given)
         path = self.folder / f"{slot}.flash"
         path.write_bytes(content)
-        return path, firmware.efuse(self._units)
+        return path, firmware.efuse(number)
 
     def bench_toml(self) -> str:
         """The bench file: what differs from a real table is resources, ports, and the command that changes boards."""
