@@ -1,42 +1,83 @@
-"""Reports out of runs' journals: yield, times, measurements, as one HTML page with CSV and JSON beside it.
+"""Reports out of what runs wrote down: yield, times, measurements and what stands out, as HTML pages with CSV and
+JSON beside them.
 
-Needs the extra `report` (pandas, matplotlib, jinja2, statsmodels); what is here says so in one sentence where it
-is missing, instead of a traceback.
+Needs the extra `report` (pandas, jinja2, statsmodels); what is here says so in one sentence where it is missing,
+instead of a traceback. Nothing of it is imported before it is asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rig.errors import UsageProblem
 
-EXTRA = ("pandas", "numpy", "matplotlib", "jinja2", "statsmodels", "scipy")
+if TYPE_CHECKING:
+    from reports.tables import Records
+
+EXTRA = ("pandas", "numpy", "jinja2", "statsmodels", "scipy", "pyarrow")
 
 
-def write_report(run_dirs: Iterable[Path], out_dir: Path) -> Path:
-    """Write index.html, units.csv, phases.csv, measurements.csv and summary.json into `out_dir`.
+def read(paths: Iterable[Path | str]) -> Records:
+    """The records in `paths`: folders of runs, folders holding such, a database's URL, or a folder of Parquet. The
+    other functions take them in place of paths, so that they are read once. Raises UsageProblem for what cannot be
+    read."""
+    with _extra_needed():
+        from reports.load import load
 
-    `run_dirs`: folders of runs, or folders holding such. Returns the path of index.html. Raises UsageProblem for
-    a folder without a journal, a broken journal, an unwritable `out_dir`, or a missing extra.
+        return load(paths)
+
+
+def write_report(
+    source: Iterable[Path | str] | Records, out_dir: Path, *, what_ifs: Sequence[str] = (),
+    exports: Sequence[str] = (),
+) -> Path:  # fmt: skip
+    """Write index.html, a page for each unit, summary.json and CSV tables into `out_dir`; returns index.html's path.
+
+    `what_ifs`: limits to replay, each like `steady_current.max=0.095`; `exports`: kinds of `reports.exports` to write
+    as well. Raises UsageProblem for what cannot be read or makes no sense, an unwritable `out_dir`, a missing extra.
     """
-    try:
+    with _extra_needed():
         from reports.batch import write_report as write
-    except ModuleNotFoundError as error:
-        raise _extra_missing(error) from error
-    return write(run_dirs, out_dir)
+
+        return write(source, out_dir, what_ifs=what_ifs, exports=exports)
 
 
-def summary_lines(run_dirs: Iterable[Path]) -> list[str]:
+def write_index(
+    source: Iterable[Path | str] | Records, out_dir: Path, *, what_ifs: Sequence[str] = (),
+    exports: Sequence[str] = (),
+) -> Path:  # fmt: skip
+    """Write a page over all batches, a row each, and each batch's own report in a folder beside it; returns the path
+    of index.html. Raises as `write_report` does."""
+    with _extra_needed():
+        from reports.index import write_index as write
+
+        return write(source, out_dir, what_ifs=what_ifs, exports=exports)
+
+
+def batches(records: Records) -> int:
+    """How many batches (product and batch name; a run without a batch name is none) these are of."""
+    named = records.runs[["product", "batch"]]
+    return len(named[named["batch"].notna()].drop_duplicates())
+
+
+def summary_lines(source: Iterable[Path | str] | Records) -> list[str]:
     """What became of these runs, in a few plain lines for a terminal. Raises as `write_report` does."""
-    try:
+    with _extra_needed():
         from reports.console import summary_lines as lines
+
+        return lines(source)
+
+
+@contextmanager
+def _extra_needed() -> Iterator[None]:
+    try:
+        yield
     except ModuleNotFoundError as error:
-        raise _extra_missing(error) from error
-    return lines(run_dirs)
-
-
-def _extra_missing(error: ModuleNotFoundError) -> Exception:
-    if (error.name or "").partition(".")[0] not in EXTRA:
-        return error
-    return UsageProblem(f"Reports need the extra 'report' ({error.name} is missing): pip install -e '.[report]'.")
+        if (error.name or "").partition(".")[0] not in EXTRA:
+            raise
+        raise UsageProblem(
+            f"Reports need the extra 'report' ({error.name} is missing): pip install -e '.[report]'."
+        ) from error

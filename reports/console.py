@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from reports import metrics
-from reports.load import each_row, load
+from reports import findings, metrics
+from reports.load import load
+from reports.tables import Records, each_row
 from reports.text import seconds, shown
 from reports.words import simulated, title, verdict, warnings
 
 
-def summary_lines(run_dirs: Iterable[Path]) -> list[str]:
+def summary_lines(source: Iterable[Path | str] | Records) -> list[str]:
     """What became of these runs: verdict, yields, times, failures, warnings; no markup, no trailing newlines.
 
     Raises UsageProblem for a folder without a journal and for a broken journal.
     """
-    records = load(run_dirs)
+    records = source if isinstance(source, Records) else load(source)
     found = metrics.yields(records)
     cycle = metrics.cycle_times(records)
     hourly = metrics.units_per_hour(records)
@@ -36,5 +37,6 @@ def summary_lines(run_dirs: Iterable[Path]) -> list[str]:
     lines += [f"Blocked (bench)   {row.count} × {shown(row.code)}" for row in each_row(metrics.blocks(records))]
     if found.aborted_attempts:
         lines.append(f"Aborted           {found.aborted_attempts}")
+    lines += [f"Stands out        {shown(each.sentence)}" for each in findings.findings(records)]
     lines += [f"Warning: {warning}" for warning in warnings(records)]
     return lines

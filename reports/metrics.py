@@ -7,20 +7,23 @@
 - rolled throughput yield: product of the steps' first-pass yields
 - units per hour: boards good in the end, an hour between a run's first start and last end
 
+Attempts of a gage study are in none of these; golden units neither.
+
 `marginal` is a pass; `unverified` is counted and no pass. An interval for display is Wilson's, 95 %; a claim
 ("at least") is the one-sided 95 % bound of Clopper and Pearson. Durations never span two boots of the station.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from statsmodels.stats.proportion import proportion_confint
 
-from reports.load import RUNNING, Records
+from reports.tables import OUTCOME, RUNNING, Records
 
 CONFIDENCE = 0.95
 NONE_COUNTED = "no counted units"
@@ -103,103 +106,189 @@ class Yields:
 def trials(records: Records) -> pd.DataFrame:
     """One row a trial: what a run did to a unit, once, in one attempt or (recovered, then converted) in several.
 
-    Bad if one of its attempts was; not counted if one was not, or one is missing; good if all were.
+    Bad if one of its attempts was; not counted if one was not, or one is missing; good if all were. Columns: board,
+    trial, counted, good, outcome (of a bad one its last bad attempt's), reworked, cycle_s (NaN where one is not
+    known), order (of its first attempt); by order.
     """
-    columns = ["board", "trial", "counted", "good", "outcome", "reworked", "cycle_s"]
-    rows: list[dict[str, Any]] = []
-    for (board, trial), attempts in records.attempts.groupby(["board", "trial"], sort=False):
-        bad = attempts[attempts["counted"] & ~attempts["good"]]
-        good = bool(attempts["good"].all()) and len(attempts) >= int(attempts["stages"].iloc[0])
-        marginal = bool((attempts["outcome"] == "marginal").any())
-        outcome = str(bad["outcome"].iloc[-1]) if len(bad) else "marginal" if marginal else "pass"
-        rows.append({
-            "board": board, "trial": trial, "counted": good or len(bad) > 0, "good": good, "outcome": outcome,
-            "reworked": bool(attempts["reworked"].any()), "cycle_s": attempts["cycle_s"].sum(skipna=False),
-        })  # fmt: skip
-    return pd.DataFrame(rows, columns=columns).astype({"counted": bool, "good": bool, "cycle_s": "float64"})
+    table = _judged(records)
+    trial, place = np.unique(table["trial"].to_numpy(), return_index=True)
+    which = np.searchsorted(trial, table["trial"].to_numpy())
+    bad = (table["counted"] & ~table["good"]).to_numpy()
+    n = len(trial)
+    last_bad = np.full(n, -1, dtype=np.int64)
+    last_bad[which[bad]] = np.flatnonzero(bad)  # the last one stays: rows are in order of time
+    enough = np.bincount(which, minlength=n) >= table["stages"].to_numpy()[place]
+    good = _all(which, table["good"].to_numpy(), n) & enough
+    outcomes = table["outcome"].cat.codes.to_numpy()
+    marginal = ~_all(which, outcomes != _CODE["marginal"], n)
+    outcome = np.where(last_bad >= 0, outcomes[last_bad] if len(outcomes) else -1, np.where(marginal, 1, 0))
+    found = pd.DataFrame({
+        "board": table["board"].to_numpy()[place], "trial": trial, "counted": good | (last_bad >= 0), "good": good,
+        "outcome": pd.Categorical.from_codes(outcome, dtype=OUTCOME),
+        "reworked": ~_all(which, ~table["reworked"].to_numpy(), n),
+        "cycle_s": np.bincount(which, table["cycle_s"].to_numpy(), minlength=n),
+        "order": table["order"].to_numpy()[place],
+    })  # fmt: skip
+    return found.sort_values("order", kind="stable", ignore_index=True)
 
 
 def boards(records: Records) -> pd.DataFrame:
-    """One row a board, in order of its first attempt: what its counted trials came to."""
-    columns = ["board", "attempts", "counted", "first_good", "final_good", "final", "retested", "nff", "running"]
-    rows: list[dict[str, Any]] = []
-    by_board = dict(list(trials(records).groupby("board", sort=False)))
-    for board, attempts in records.attempts.groupby("board", sort=False):
-        counted = by_board[board][by_board[board]["counted"]]
-        good = [bool(each) for each in counted["good"]]
-        found_good = [later for later in range(1, len(good)) if good[later] and not any(good[:later])]
-        reworked = counted["reworked"].iloc[1 : found_good[0] + 1].any() if found_good else False
-        rows.append({
-            "board": board, "attempts": len(attempts), "counted": len(counted),
-            "first_good": bool(good) and good[0], "final_good": bool(good) and good[-1],
-            "final": str(counted["outcome"].iloc[-1]) if good else None,
-            "retested": len(good) > 1, "nff": bool(found_good) and not reworked,
-            "running": str(attempts["outcome"].iloc[-1]) == RUNNING,
-        })  # fmt: skip
-    return pd.DataFrame(rows, columns=columns)
+    """One row a board, in order of its first attempt: what its counted trials came to. Columns: board, attempts,
+    counted (trials), first_good, final_good, final (category, NaN where none is counted), retested, nff, running,
+    order (of its first attempt), run (of its first attempt)."""
+    table = _judged(records)
+    tried = trials(records)
+    codes, board = pd.factorize(table["board"])
+    n = len(board)
+    first = np.full(n, -1, dtype=np.int64)
+    first[codes[::-1]] = np.arange(len(table))[::-1]
+    last = np.full(n, -1, dtype=np.int64)
+    last[codes] = np.arange(len(table))
+    counted = tried[tried["counted"]]
+    mine = pd.Index(board).get_indexer(counted["board"])
+    trials_of = np.bincount(mine, minlength=n)
+    good = counted["good"].to_numpy()
+    opening, closing = np.full(n, -1, dtype=np.int64), np.full(n, -1, dtype=np.int64)
+    opening[mine[::-1]] = np.arange(len(mine))[::-1]
+    closing[mine] = np.arange(len(mine))
+    some = trials_of > 0
+    outcomes = np.append(counted["outcome"].cat.codes.to_numpy(), -1)
+    return pd.DataFrame({
+        "board": board, "attempts": np.bincount(codes, minlength=n), "counted": trials_of,
+        "first_good": some & np.append(good, False)[opening], "final_good": some & np.append(good, False)[closing],
+        "final": pd.Categorical.from_codes(outcomes[closing], dtype=OUTCOME),
+        "retested": trials_of > 1, "nff": _no_fault_found(mine, good, counted["reworked"].to_numpy(), n),
+        "running": table["outcome"].cat.codes.to_numpy()[last] == _CODE[RUNNING],
+        "order": table["order"].to_numpy()[first], "run": table["run"].array[first],
+    })  # fmt: skip
+
+
+def _no_fault_found(board: NDArray[Any], good: NDArray[Any], reworked: NDArray[Any], n: int) -> NDArray[np.bool_]:
+    """Whether a board failed, then passed, with no rework in between: among its first good trial and those before it,
+    the very first one's rework apart."""
+    if not len(board):
+        return np.zeros(n, dtype=bool)
+    nth = pd.Series(board).groupby(board, sort=False).cumcount().to_numpy()
+    first_good = np.full(n, np.iinfo(np.int64).max)
+    np.minimum.at(first_good, board[good], nth[good])
+    hit = (nth > 0) & (nth <= first_good[board]) & reworked
+    found = (first_good > 0) & (first_good < np.iinfo(np.int64).max)
+    found[board[hit]] = False
+    return found
 
 
 def yields(records: Records) -> Yields:
     """The yield of these records as a whole."""
-    table = boards(records)
-    counted = table[table["counted"] > 0]
-    n = len(counted)
-    unverified = int((counted["final"] == "unverified").sum())
-    final = int(counted["final_good"].sum())
-    passed_first = int((counted["first_good"].astype(bool) & counted["final_good"].astype(bool)).sum())
-    idle = table[table["counted"] == 0]
-    running = int(idle["running"].sum())
-    outcomes = records.attempts["outcome"]
+    found = boards(records)
+    sums = {name: int(each.sum()) for name, each in _sums(found, np.ones(len(found), dtype=bool)).items()}
+    outcomes = _judged(records)["outcome"].cat.codes.to_numpy()
+    sums |= {f"{name}_attempts": int((outcomes == _CODE[name]).sum()) for name in ("blocked", "aborted")}
+    return _told(sums)
+
+
+def yields_by(records: Records, column: str) -> dict[Any, Yields]:
+    """Yields by a column of `attempts` (run, slot, station, image, ...): a board belongs where its first attempt was,
+    an attempt where it was. For `run` a board that comes back in a later run is a board of that run as well."""
+    table = _judged(records)
+    if column == "run":  # boards within each run: as if there were no other
+        run = table["run"].cat.codes.to_numpy().astype(np.int64)
+        within = pd.factorize(run * (int(table["board"].max()) + 1 if len(table) else 1) + table["board"])[0]
+        attempts = records.attempts.copy(deep=False)
+        attempts["board"] = np.int32(-1)
+        attempts.loc[table.index, "board"] = within.astype(np.int32)
+        records = replace(records, attempts=attempts)
+    found = boards(records)
+    of = pd.Categorical(table[column])
+    n = len(of.categories)
+    first = np.asarray(pd.Series(of.codes, index=table["order"].to_numpy()).loc[found["order"]])
+    told = {name: np.bincount(first[each], minlength=n + 1)[:n] for name, each in _sums(found, first >= 0).items()}
+    outcomes = table["outcome"].cat.codes.to_numpy()
+    for name in ("blocked", "aborted"):
+        told[f"{name}_attempts"] = np.bincount(of.codes[(outcomes == _CODE[name]) & (of.codes >= 0)], minlength=n)
+    there = np.unique(of.codes[of.codes >= 0])
+    return {of.categories[at]: _told({name: int(each[at]) for name, each in told.items()}) for at in there}
+
+
+def _sums(found: pd.DataFrame, among: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
+    """Which boards count in which figure."""
+    some = found["counted"].to_numpy() > 0
+    final = found["final"].cat.codes.to_numpy()
+    first, last = found["first_good"].to_numpy(), found["final_good"].to_numpy()
+    which = {
+        "boards": np.ones(len(found), dtype=bool), "n": some, "first_good": some & first, "final_good": some & last,
+        "retested": some & found["retested"].to_numpy(), "nff": some & found["nff"].to_numpy(),
+        "passed_first": some & first & last, "unverified": some & (final == _CODE["unverified"]),
+        "marginal": some & (final == _CODE["marginal"]), "running": ~some & found["running"].to_numpy(),
+    }  # fmt: skip
+    return {name: each & among for name, each in which.items()}
+
+
+def _told(sums: dict[str, int]) -> Yields:
+    n, final = sums["n"], sums["final_good"]
     return Yields(
-        first_pass=Rate(int(counted["first_good"].sum()), n),
+        first_pass=Rate(sums["first_good"], n),
         final=Rate(final, n),
-        retested=Rate(int(counted["retested"].sum()), n),
-        no_fault_found=Rate(int(counted["nff"].sum()), n),
-        boards=len(table),
-        passed_first=passed_first,
-        passed_retest=final - passed_first,
-        failed=n - final - unverified,
-        unverified=unverified,
-        not_counted=len(idle) - running,
-        running=running,
-        marginal=int((counted["final"] == "marginal").sum()),
-        blocked_attempts=int((outcomes == "blocked").sum()),
-        aborted_attempts=int((outcomes == "aborted").sum()),
+        retested=Rate(sums["retested"], n),
+        no_fault_found=Rate(sums["nff"], n),
+        boards=sums["boards"],
+        passed_first=sums["passed_first"],
+        passed_retest=final - sums["passed_first"],
+        failed=n - final - sums["unverified"],
+        unverified=sums["unverified"],
+        not_counted=sums["boards"] - n - sums["running"],
+        running=sums["running"],
+        marginal=sums["marginal"],
+        blocked_attempts=sums["blocked_attempts"],
+        aborted_attempts=sums["aborted_attempts"],
     )
+
+
+def first_failures(records: Records) -> pd.DataFrame:
+    """The rows of `attempts` that were the first counted failure of their board, by order."""
+    bad = records.attempts[records.attempts["counted"] & ~records.attempts["good"]]
+    return bad[~bad["board"].duplicated()]
 
 
 def pareto(records: Records) -> pd.DataFrame:
     """First failure of each board by failure code: code, count, share, cumulative; commonest first."""
-    bad = records.attempts[records.attempts["counted"] & ~records.attempts["good"]]
-    codes = bad.groupby("board", sort=False)["code"].first(skipna=False).map(_code)
-    return _by_code([str(code) for code in codes])
+    return _by_code(first_failures(records)["code"])
 
 
 def blocks(records: Records) -> pd.DataFrame:
     """Blocked attempts (the bench's fault) by code: code, count, share, cumulative. Attempts, not boards."""
-    blocked = records.attempts[records.attempts["outcome"] == "blocked"]
-    return _by_code([_code(code) for code in blocked["code"]])
+    table = _judged(records)
+    return _by_code(table["code"][table["outcome"] == "blocked"])
 
 
 def step_times(records: Records) -> pd.DataFrame:
     """Seconds a step takes where it went well: phase, n, fastest, p50, p95, slowest; in the plan's order."""
     columns = ["phase", "n", "fastest", "p50", "p95", "slowest"]
-    good = records.phases[records.phases["outcome"].isin(["pass", "marginal"])]
-    rows = [{"phase": phase} | spread(times["duration_s"]) for phase, times in _in_order(good)]
+    went_well = _well(records.phases["outcome"]) & ~_study(records)[records.phases["order"].to_numpy()]
+    times = records.phases["duration_s"].to_numpy()
+    rows = [{"phase": step} | _spread(times[of]) for step, of in _by_step(records.phases, went_well)]
     return pd.DataFrame(rows, columns=columns)
 
 
 def step_yields(records: Records) -> dict[str, Rate]:
     """First-pass yield of each step: of the boards whose first counted attempt came to it, those it was good on."""
     tried = trials(records)
-    first = tried[tried["counted"]].groupby("board", sort=False)["trial"].first()
-    orders = records.attempts[records.attempts["trial"].isin(first)]["order"]
-    mine = records.phases[records.phases["order"].isin(orders)]
-    mine = mine[mine["outcome"].isin(["pass", "marginal", "fail", "unverified"])]
+    counted = tried[tried["counted"]]
+    first = counted["trial"][~counted["board"].duplicated()]
+    attempts = records.attempts
+    mine = (attempts["trial"].isin(first) & ~attempts["study"]).to_numpy()
+    phases = records.phases
+    order = phases["order"].to_numpy()
+    judged = phases["outcome"].cat.codes.isin([_CODE[each] for each in ("pass", "marginal", "fail", "unverified")])
+    well = _well(phases["outcome"])
+    board = attempts["board"].to_numpy()
     rates: dict[str, Rate] = {}
-    for phase, rows in _in_order(mine):
-        good = rows["outcome"].isin(["pass", "marginal"]).groupby(rows["board"]).all()
-        rates[phase] = Rate(int(good.sum()), len(good))
+    for step, rows in _by_step(phases, mine[order] & judged.to_numpy()):
+        of = board[order[rows]]
+        came = np.zeros(int(of.max(initial=-1)) + 1, dtype=bool)
+        bad = came.copy()
+        came[of] = True
+        bad[of[~well[rows]]] = True
+        rates[step] = Rate(int((came & ~bad).sum()), int(came.sum()))
     return rates
 
 
@@ -218,7 +307,7 @@ def cycle_times(records: Records) -> dict[str, float]:
     """Seconds from a unit's start to its end, its attempts of one trial together, over counted trials: n, fastest,
     p50, p95, slowest."""
     tried = trials(records)
-    return spread(tried[tried["counted"]]["cycle_s"])
+    return spread(tried["cycle_s"][tried["counted"]])
 
 
 def units_per_hour(records: Records) -> float | None:
@@ -226,10 +315,12 @@ def units_per_hour(records: Records) -> float | None:
 
     The station's time is from a run's first start to its last end, within each boot of the station by itself.
     """
-    ended = records.attempts.dropna(subset=["end_ns", "cycle_s"])
-    seconds = 0.0
-    for _, rows in ended.groupby(["run", "boot_id"], sort=False):
-        seconds += (int(rows["end_ns"].max()) - int(rows["start_ns"].min())) / 1e9
+    table = _judged(records)
+    ended = table[(table["end_ns"] >= 0) & table["cycle_s"].notna()]
+    worked = ended.groupby(["run", "boot_id"], sort=False, observed=True).agg(
+        low=("start_ns", "min"), high=("end_ns", "max")
+    )
+    seconds = float((worked["high"] - worked["low"]).sum()) / 1e9
     good = yields(records).final.good
     return good * 3600 / seconds if seconds > 0 else None
 
@@ -238,44 +329,90 @@ def measured(records: Records) -> pd.DataFrame:
     """Each number against its limits, over counted attempts: one row a name, unit and set of limits."""
     columns = ["phase", "name", "unit_of", "minimum", "maximum", "n", "lowest", "median", "highest",
                "marginal", "outside", "missing"]  # fmt: skip
-    counted = set(records.attempts[records.attempts["counted"]]["order"])
-    table = records.measurements[records.measurements["order"].isin(counted)]
+    counted = records.attempts["counted"].to_numpy()
+    limits = records.numbers.limits()[["minimum", "maximum"]]
     rows: list[dict[str, Any]] = []
-    keys = ["phase", "name", "unit_of", "minimum", "maximum"]
-    for key, group in table.groupby(["step", *keys[1:]], sort=False, dropna=False):
-        numbers = [float(v) for v in group["value"] if isinstance(v, int | float) and not isinstance(v, bool)]
-        absent = sum(1 for value in group["value"] if value is None)
-        if not numbers and absent < len(group):
-            continue  # texts and yes/no: they are with their unit
-        found = pd.Series(numbers, dtype="float64")
-        rows.append(dict(zip(keys, key, strict=True)) | {
-            "n": len(numbers), "lowest": found.min(), "median": found.median(), "highest": found.max(),
-            "marginal": int((group["outcome"] == "marginal").sum()),
-            "outside": int((group["outcome"] == "fail").sum()), "missing": absent,
-        })  # fmt: skip
+    for name in records.numbers.names():
+        table = records.numbers.of(name)
+        table = table[counted[table["order"].to_numpy()]]
+        which = table["limits"].to_numpy()
+        of = limits.iloc[pd.unique(which)].drop_duplicates()
+        group = pd.MultiIndex.from_frame(of).get_indexer(pd.MultiIndex.from_frame(limits))[which]
+        told = {"phase": name.step, "name": name.name, "unit_of": name.unit_of}
+        rows += [
+            told | _against(table if len(of) == 1 else table[group == at])
+            | {"minimum": low, "maximum": high}
+            for at, (low, high) in enumerate(of.to_numpy())
+        ]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
+
+
+def _against(table: pd.DataFrame) -> dict[str, Any]:
+    values = table["value"].to_numpy()
+    numbers = values[~np.isnan(values)]
+    outcome = table["outcome"].cat.codes.to_numpy()
+    low, median, high = np.quantile(numbers, [0.0, 0.5, 1.0]) if len(numbers) else (np.nan, np.nan, np.nan)
+    return {
+        "n": len(numbers), "lowest": low, "median": median, "highest": high,
+        "marginal": int((outcome == _CODE["marginal"]).sum()), "outside": int((outcome == _CODE["fail"]).sum()),
+        "missing": len(values) - len(numbers),
+    }  # fmt: skip
 
 
 def spread(seconds: pd.Series[float]) -> dict[str, float]:
     """n, fastest, p50, p95, slowest of some durations (linear between neighbours); NaN where n is 0."""
-    known = seconds.dropna()
-    return {
-        "n": len(known), "fastest": float(known.min()), "p50": float(known.quantile(0.5)),
-        "p95": float(known.quantile(0.95)), "slowest": float(known.max()),
-    }  # fmt: skip
+    return _spread(np.asarray(seconds, dtype=np.float64))
 
 
-def _in_order(phases: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    groups = [(str(step), rows) for step, rows in phases.groupby("step", sort=False)]
-    return sorted(groups, key=lambda group: int(group[1]["position"].min()))
+def _spread(seconds: NDArray[np.float64]) -> dict[str, float]:
+    known = seconds[~np.isnan(seconds)]
+    found = np.quantile(known, [0.0, 0.5, 0.95, 1.0]) if len(known) else [np.nan] * 4
+    return {"n": len(known)} | {
+        name: float(each) for name, each in zip(("fastest", "p50", "p95", "slowest"), found, strict=True)
+    }
 
 
-def _code(code: object) -> str:
-    return code if isinstance(code, str) and code else "(no code)"
+_CODE = {name: code for code, name in enumerate(OUTCOME.categories)}
 
 
-def _by_code(codes: list[str]) -> pd.DataFrame:
-    ordered = sorted(Counter(codes).items(), key=lambda item: (-item[1], item[0]))
+def _judged(records: Records) -> pd.DataFrame:
+    """Attempts that figures are about: those of a gage study are about the bench."""
+    study = records.attempts["study"].to_numpy()
+    return records.attempts[~study] if study.any() else records.attempts
+
+
+def _study(records: Records) -> NDArray[np.bool_]:
+    return records.attempts["study"].to_numpy()
+
+
+def _well(outcome: pd.Series[Any]) -> NDArray[np.bool_]:
+    codes = outcome.cat.codes.to_numpy()
+    return np.asarray((codes == _CODE["pass"]) | (codes == _CODE["marginal"]), dtype=bool)
+
+
+def _all(which: NDArray[Any], true: NDArray[np.bool_], n: int) -> NDArray[np.bool_]:
+    """For each of n groups whether `true` is, in all of its rows."""
+    return np.asarray(np.bincount(which[~true], minlength=n) == 0, dtype=bool)
+
+
+def _by_step(phases: pd.DataFrame, rows: NDArray[np.bool_]) -> list[tuple[str, NDArray[Any]]]:
+    """The rows (of those that are True) of each step, in the plan's order."""
+    codes = phases["step"].cat.codes.to_numpy()
+    position = phases["position"].to_numpy()
+    mine = np.flatnonzero(rows)
+    place = mine[np.argsort(codes[mine], kind="stable")]
+    edges = np.searchsorted(codes[place], np.arange(len(phases["step"].cat.categories) + 1))
+    found = [
+        (str(step), place[low:high])
+        for step, low, high in zip(phases["step"].cat.categories, edges[:-1], edges[1:], strict=True)
+        if high > low
+    ]
+    return sorted(found, key=lambda group: (int(position[group[1]].min()), int(group[1][0])))
+
+
+def _by_code(codes: pd.Series[Any]) -> pd.DataFrame:
+    counts = codes.astype(object).where(codes.notna() & (codes != ""), "(no code)").value_counts()
+    ordered = sorted(((str(code), int(n)) for code, n in counts.items()), key=lambda item: (-item[1], item[0]))
     table = pd.DataFrame(ordered, columns=["code", "count"])
     total = max(len(codes), 1)
     return table.assign(share=table["count"] / total, cumulative=table["count"].cumsum() / total)

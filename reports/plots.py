@@ -1,56 +1,17 @@
-"""Plots as inline SVG: they print, need no network, and follow the page's light or dark colours.
-
-Matplotlib draws with stand-in colours that are replaced by CSS variables (with a fallback for a page that has
-none). No pyplot: nothing global, nothing left open.
-"""
+"""Bars of counts, shares and seconds as inline SVG. Names in them are shown as they are given: scrub them before."""
 
 from __future__ import annotations
 
-import io
-import itertools
-import re
 from collections.abc import Sequence
 from html import escape
-from typing import Any
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
+from reports.metrics import percent
+from reports.svg import Axis, across, dots, fitting, line, picture, rect, text, up
+from reports.text import seconds
+from reports.timing import PARTS
 
-INK, MUTED, GRID, VOLTS, AMPS, RANGE = (f"#0101{n:02x}" for n in range(10, 16))
-_PAINT = {
-    INK: "var(--ink, #1c2024)", MUTED: "var(--muted, #5d666f)", GRID: "var(--rule, #d9dde1)",
-    VOLTS: "var(--volts, #1f5fa8)", AMPS: "var(--amps, #b3530b)",
-    RANGE: "var(--idle, #b4bbc3)",
-}  # fmt: skip
-_STYLE: Any = {
-    "svg.fonttype": "none", "svg.hashsalt": "rig", "font.size": 9, "text.color": INK, "axes.labelcolor": MUTED,
-    "axes.edgecolor": GRID, "xtick.color": GRID, "ytick.color": GRID, "xtick.labelcolor": MUTED,
-    "ytick.labelcolor": MUTED, "axes.spines.top": False, "axes.spines.right": False, "grid.color": GRID,
-    "grid.linewidth": 0.6, "axes.linewidth": 0.8, "lines.linewidth": 1.2, "path.simplify": False,
-}  # fmt: skip
-_serial = itertools.count(1)
-
-
-def steps_svg(steps: Sequence[tuple[str, int, float, float, float, float]]) -> str:
-    """Step times: (name, n, fastest, p50, p95, slowest), seconds; first step on top. A line from the fastest to
-    the slowest, a dot at p50, a tick at p95."""
-    if not steps:
-        return '<p class="none">No step went well, so there are no times.</p>'
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(9.4, 0.55 + 0.29 * len(steps)), layout="constrained")
-        axes = figure.subplots()
-        for row, (_, _, fastest, p50, p95, slowest) in enumerate(steps):
-            axes.plot([fastest, slowest], [row, row], color=RANGE, linewidth=4, solid_capstyle="round")
-            axes.plot([p95], [row], "|", color=AMPS, markersize=10, markeredgewidth=2)
-            axes.plot([p50], [row], "o", color=VOLTS, markersize=6)
-        axes.set_yticks(range(len(steps)), [name for name, *_ in steps], parse_math=False)
-        axes.tick_params(axis="y", length=0, labelcolor=INK)
-        axes.set_ylim(len(steps) - 0.5, -0.5)
-        axes.set_xlim(left=0)
-        axes.grid(axis="x")
-        axes.spines["left"].set_visible(False)
-        axes.set_xlabel("seconds")
-        return _svg(figure, "Step times: p50 and p95")
+WIDTH = 940.0
+_NAMES = 190.0  # room for the names of rows
 
 
 def bar_svg(parts: Sequence[tuple[str, int]]) -> str:
@@ -74,23 +35,100 @@ def bar_svg(parts: Sequence[tuple[str, int]]) -> str:
     )
 
 
-def _svg(figure: Figure, told: str) -> str:
-    """The figure as an <svg> element for the middle of a page: no prolog, ids of its own, the page's colours."""
-    buffer = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)  # it would style the whole page
-    box = re.search(r'viewBox="[^"]+"', text)
-    head = f'<svg class="plot" {box[0] if box else ""} role="img" aria-label="{escape(told)}">'
-    text = head + text[text.index(">") + 1 :]
-    own = f"p{next(_serial)}-"
-    text = re.sub(r'\bid="', f'id="{own}', text)
-    text = re.sub(r"url\(#", f"url(#{own}", text)
-    text = re.sub(r'(?:xlink:)?href="#', f'href="#{own}', text)
-    text = re.sub(r"font: ([\d.]+px) [^;\"]+", r"font-size: \1; font-family: inherit", text)
-    for stand_in, paint in _PAINT.items():
-        text = text.replace(stand_in, paint)
-    return text.strip()
+def steps_svg(steps: Sequence[tuple[str, int, float, float, float, float]]) -> str:
+    """Step times: (name, n, fastest, p50, p95, slowest), seconds; first step on top. A line from the fastest to
+    the slowest, a dot at p50, a tick at p95."""
+    if not steps:
+        return '<p class="none">No step went well, so there are no times.</p>'
+    height, row = 8 + 22.0 * len(steps), 22.0
+    axis = Axis.over(0.0, max(slowest for *_, slowest in steps) * 1.02, _NAMES, WIDTH - 12, wanted=8)
+    parts = list(across(axis, 4, height, "seconds"))
+    for place, (name, _, fastest, p50, p95, slowest) in enumerate(steps):
+        y = 15 + row * place
+        parts += [
+            text(fitting(name, _NAMES - 10), _NAMES - 10, y + 4, "end", "ink"),
+            line(f"M{axis.at(fastest):.1f} {y:g}H{axis.at(slowest):.1f}", "range"),
+            line(f"M{axis.at(p95):.1f} {y - 5:g}v10", "second"),
+            dots([(axis.at(p50), y)], "first big", f"{name}: p50 {seconds(p50)} s, p95 {seconds(p95)} s"),
+        ]
+    return picture(WIDTH, height + 32, "Step times: p50 and p95", parts)
+
+
+def pareto_svg(rows: Sequence[tuple[str, int, float]], what: str) -> str:
+    """Counts by name, the commonest on top: (name, count, cumulative share), the share at the right."""
+    if not rows:
+        return ""
+    row, top = 22.0, 18.0
+    axis = Axis.over(0.0, max(count for _, count, _ in rows) * 1.06, _NAMES, WIDTH - 90, wanted=6)
+    parts = [text("cumulative", WIDTH, 11, "end")]
+    for place, (name, count, cumulative) in enumerate(rows):
+        y = top + row * place
+        parts += [
+            text(fitting(name, _NAMES - 10), _NAMES - 10, y + 14, "end", "ink"),
+            rect(_NAMES, y + 3, axis.at(count) - _NAMES, 15, "fail", f"{name}: {count} {what}"),
+            text(str(count), axis.at(count) + 5, y + 14.5, "start", "ink"),
+            text(percent(cumulative), WIDTH, y + 14.5, "end"),
+        ]
+    return picture(WIDTH, top + row * len(rows) + 4, f"{what} by code, with the cumulative share", parts)
+
+
+def stacked_svg(rows: Sequence[tuple[str, int, dict[str, float]]]) -> str:
+    """Where a unit's time goes: (group, n, seconds by part), a bar a group; parts in the order of PARTS."""
+    if not rows:
+        return ""
+    most = max(sum(parts.values()) for _, _, parts in rows) or 1.0
+    bottom = 26 + 24.0 * len(rows)
+    axis = Axis.over(0.0, most * 1.04, _NAMES, WIDTH - 12, wanted=8)
+    drawn = list(across(axis, 24, bottom, "seconds, p50 of each part"))
+    x = _NAMES
+    for number, part in enumerate(PARTS):
+        drawn += [rect(x, 4, 11, 11, f"c{number}"), text(part, x + 15, 13.5)]
+        x += 34 + 6.2 * len(part)
+    for place, (name, n, parts) in enumerate(rows):
+        y, at = 28 + 24.0 * place, _NAMES
+        drawn.append(text(fitting(f"{name} (n = {n})", _NAMES - 10), _NAMES - 10, y + 13, "end", "ink"))
+        for number, part in enumerate(PARTS):
+            took = parts.get(part, 0.0)
+            if took > 0:
+                width = axis.at(took) - _NAMES
+                drawn.append(rect(at, y + 1, max(width - 1, 0.5), 17, f"c{number}", f"{part}: {seconds(took)} s"))
+                at += width
+    return picture(WIDTH, bottom + 32, "Seconds of a unit by part", drawn)
+
+
+def rates_svg(rows: Sequence[tuple[str, float, float, float, int]], told: str) -> str:
+    """Rates with their intervals: (name, rate, low, high, n), left to right; the axis holds the intervals."""
+    if not rows:
+        return ""
+    top, bottom, left = 10.0, 150.0, 46.0
+    axis = Axis.over(100 * max(min(low for _, _, low, _, _ in rows) - 0.02, 0.0), 100.0, bottom, top, wanted=4)
+    parts = [*up(axis, left, WIDTH - 6)]
+    room = (WIDTH - left - 6) / len(rows)
+    each = max(1, round(60 / room))  # of the names, so that they do not touch
+    places = []
+    for place, (name, rate, low, high, n) in enumerate(rows):
+        x = left + room * (place + 0.5)
+        places.append((x, axis.at(100 * rate)))
+        parts.append(line(f"M{x:.1f} {axis.at(100 * low):.1f}V{axis.at(100 * high):.1f}", "range thin"))
+        about = f"{name}: {percent(rate)}, n = {n}, {percent(low)} to {percent(high)}"
+        parts.append(dots([places[-1]], "first", about))
+        if place % each == 0:
+            parts.append(text(fitting(name, room * each - 4), x, bottom + 15, "middle"))
+    if len(places) > 1:
+        parts.insert(0, line("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places), "muted"))
+    return picture(WIDTH, bottom + 22, told, parts)
+
+
+def spark_svg(rates: Sequence[float]) -> str:
+    """A small line of rates for a row of a table; nothing for fewer than two."""
+    if len(rates) < 2:
+        return ""
+    least = min(min(rates), 0.9)
+    axis, step = Axis.over(least, 1.0, 20.0, 3.0), 94 / (len(rates) - 1)
+    places = [(3 + step * at, axis.at(rate)) for at, rate in enumerate(rates)]
+    path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+    told = f"from {percent(rates[0])} to {percent(rates[-1])}, lowest {percent(min(rates))}"
+    return (
+        f'<svg class="spark" viewBox="0 0 100 23" role="img" aria-label="{escape(told)}"><title>{escape(told)}'
+        f"</title>{line(path, 'first')}{dots(places[-1:], 'first')}</svg>"
+    )

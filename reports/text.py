@@ -35,6 +35,11 @@ def number(value: float | None) -> str:
     return f"{value:.4g}"
 
 
+def rough(value: float) -> str:
+    """A number that is known roughly: whole above ten, two digits below."""
+    return number(round(value)) if value >= 10 else f"{value:.2g}"
+
+
 def seconds(value: float | None) -> str:
     """A duration in seconds, tenths below a minute's worth of them."""
     if value is None or not math.isfinite(value):
@@ -73,12 +78,17 @@ def value(measured: float | str | bool | None) -> str:
 
 def against_limits(event: Measured) -> tuple[str, str, str, str, str]:
     """A measurement as table cells: name, value, unit, limits, outcome."""
-    kept_to = limits(event.minimum, event.maximum)
-    low, high = event.marginal_minimum, event.marginal_maximum
-    where = "outside " if low is not None and high is not None else ""
-    band = where + limits(low, high).replace("at most", "above").replace("at least", "below")
-    told = f"{kept_to} (warning {band})" if band else kept_to
+    told = limits_told(event.minimum, event.maximum, event.marginal_minimum, event.marginal_maximum)
     return shown(event.name), value(event.value), shown(event.unit_of), told, str(event.outcome)
+
+
+def limits_told(minimum: float | None, maximum: float | None, low: float | None, high: float | None) -> str:
+    """Limits with the warning limits, `low` and `high`: "0.02 to 0.25 (warning above 0.2)"."""
+    kept_to, band = limits(minimum, maximum), limits(low, high)
+    if " to " in band:
+        return f"{kept_to} (warning outside {band})"
+    band = band.replace("at most", "above").replace("at least", "below")
+    return f"{kept_to} (warning {band})" if band else kept_to
 
 
 def moment(utc: datetime | None) -> str:

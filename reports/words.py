@@ -8,8 +8,10 @@ from typing import Any
 import pandas as pd
 
 from reports import metrics
-from reports.load import Records, each_row
+from reports.tables import RUNNING, Records, each_row
 from reports.text import number, shown
+
+_MOST_ALIKE = 8  # warnings of one kind
 
 
 def title(records: Records) -> str:
@@ -23,11 +25,11 @@ def verdict(found: metrics.Yields) -> str:
     """The whole result in a sentence or two."""
     rate = found.final
     if not rate.n:
-        parts = ["No board was judged: there are no counted units."]
-    elif rate.good == rate.n:
+        return _nothing_judged(found)
+    if rate.good == rate.n:
         parts = [f"All {rate.n} boards are good." if rate.n > 1 else "The board is good."]
     else:
-        parts = [f"{rate.good} of {count(rate.n, 'board')} are good."]
+        parts = [f"{rate.good} of {count(rate.n, 'board')} {_is(rate.good)} good."]
     if found.failed:
         parts.append(f"{found.failed} failed.")
     if found.unverified:
@@ -35,8 +37,18 @@ def verdict(found: metrics.Yields) -> str:
     if found.not_counted:
         parts.append(f"{found.not_counted} more {_was(found.not_counted)} not judged (blocked or aborted).")
     if found.running:
-        parts.append(f"{found.running} more {'is' if found.running == 1 else 'are'} still running.")
+        parts.append(f"{found.running} more {_is(found.running)} still running.")
     return " ".join(parts)
+
+
+def _nothing_judged(found: metrics.Yields) -> str:
+    idle, running = found.not_counted, found.running
+    if idle and running:
+        blocked = f"{idle} {_was(idle)} blocked or aborted"
+        return f"No board is judged yet: {blocked}, {running} {_is(running)} still running."
+    if running:
+        return f"No board is judged yet: {running} {_is(running)} still running."
+    return f"No board was judged: {f'{idle} {_was(idle)} blocked or aborted' if idle else 'no unit was started'}."
 
 
 def tone(found: metrics.Yields) -> str:
@@ -61,28 +73,39 @@ def simulated(records: Records) -> str | None:
 def warnings(records: Records) -> list[str]:
     """What a reader must know before trusting a number."""
     told = [shown(remark) for remark in records.remarks]
-    for run in each_row(records.runs):
-        if run.live:
-            told.append(f"Run {shown(run.run)} is still going on: these are its figures so far.")
-        elif run.ended is None:
-            told.append(f"Run {shown(run.run)} has no end on record: the rig was killed or lost power.")
+    runs = records.runs
+    live = runs[runs["live"]]
+    told += _each(live, "Run {0.run} is still going on: these are its figures so far.", "runs are still going on")
+    cut = runs[~runs["live"] & runs["ended"].isna()]
+    told += _each(cut, "Run {0.run} has no end on record: the rig was killed or lost power.",
+                  "runs have no end on record: the rig was killed or lost power")  # fmt: skip
     for name, of in (
         ("product", "products"),
         ("limits_version", "versions of the limits"),
         ("image_sha256", "images"),
     ):
-        if len(distinct(records.runs[name])) > 1:
+        if len(distinct(runs[name])) > 1:
             told.append(f"These runs have different {of}: rates and times mix them.")
-    if len({tuple(tasks) for tasks in records.runs["tasks"]}) > 1:
+    if len({tuple(tasks or ()) for tasks in runs["tasks"]}) > 1:
         told.append("These runs did different things to their boards: rates and times mix them.")
-    if records.runs["simulated"].nunique() > 1 or records.runs["speed"].nunique() > 1:
+    if runs["simulated"].nunique() > 1 or runs["speed"].nunique() > 1:
         told.append("These runs differ in how real or how fast their bench is: their times do not compare.")
-    for row in each_row(records.golden[~records.golden["good"] & (records.golden["outcome"] != "running")]):
-        told.append(f"Golden unit {shown(row.unit)} was {row.outcome} on slot {shown(row.slot)}: doubt that slot.")
-    everything = pd.concat([records.attempts, records.golden])
-    for row in each_row(everything[[off is False for off in everything["supply_off_confirmed"]]]):
-        told.append(f"Unit {shown(row.unit)}: the supply was not confirmed off on slot {shown(row.slot)}. Check it.")
+    bad = records.golden[~records.golden["good"] & (records.golden["outcome"] != RUNNING)]
+    told += _each(bad, "Golden unit {0.unit} was {0.outcome} on slot {0.slot}: doubt that slot.",
+                  "golden units did not pass: doubt their slots")  # fmt: skip
+    columns = ["unit", "slot", "supply_off_confirmed"]
+    off = [table[columns][(table["supply_off_confirmed"] == False).fillna(False).astype(bool)]  # noqa: E712
+           for table in (records.attempts, records.golden)]  # fmt: skip
+    told += _each(pd.concat(off), "Unit {0.unit}: the supply was not confirmed off on slot {0.slot}. Check it.",
+                  "units whose supply was not confirmed off: check their slots")  # fmt: skip
     return told
+
+
+def _each(rows: pd.DataFrame, sentence: str, many: str) -> list[str]:
+    """A sentence for each row, and one for all that are too many to be read."""
+    told = [shown(sentence.format(row)) for row in each_row(rows.head(_MOST_ALIKE))]
+    left = len(rows) - len(told)
+    return [*told, f"{left} more {many}."] if left else told
 
 
 def distinct(column: pd.Series[Any]) -> list[str]:
@@ -101,6 +124,10 @@ def count(n: int, what: str) -> str:
 
 def _was(n: int) -> str:
     return "was" if n == 1 else "were"
+
+
+def _is(n: int) -> str:
+    return "is" if n == 1 else "are"
 
 
 def _it(n: int) -> str:

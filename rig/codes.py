@@ -46,6 +46,9 @@ _TABLE = [
          "than the one whose backup is to be restored.",
          "Put the board in that the sentence names; one whose module was changed gets a rework on record. To give "
          "another board a dump, use `rig recover --image`, which keeps its identity."),
+    Code("no-backup", "bench", "The firmware of this board was to be started, and nothing could bring the board "
+         "back: it has no backup on record and does not hold the image.",
+         "Convert it first, which backs it up; of a board that holds another image name that with --image."),
     Code("image-refused", "board", "The image fits the product and not this very board: its key, or what its flash "
          "lacks.",
          "Read the sentence: it names the rule and what to use instead, mostly `rig recover` with a full image."),

@@ -3,11 +3,13 @@
 RIG_FAKE_UNITS names a JSON file {"SN1": ["fail verify-failed", "pass"], ...}, a word an attempt, else `pass`:
 
     pass            all is well                 fail CODE, blocked CODE     it is not
+    draws AMPS      all is well, and steady_current was measured
     held            passes once the file <unit>.go is beside the JSON file
     writing         write-begun, then as held
     hang            a step of 0.2 s that does not end; `deaf`: nor hears SIGTERM. It dies once <unit>.go is there
     die             kill -9 in a step           die-writing                 between write-begun and write-ended
-    silent          ends without a word
+    silent          ends without a word       pass-and-die      kill -9 right after it said that it passed
+    cut CODE        blocked CODE between write-begun and write-ended
 
 Raw JSON and no rig modules: it starts in a few hundredths of a second.
 """
@@ -33,6 +35,7 @@ def option(name, default=None):
 
 
 UNIT, SLOT, ATTEMPT = option("--unit"), option("--slot"), int(option("--attempt"))
+SAID = []
 WHO = {"unit": UNIT, "slot": SLOT, "attempt": ATTEMPT}
 
 
@@ -60,8 +63,8 @@ class Stopped(Exception):
 
 def watch_owner():
     owner = socket.socket(fileno=int(option("--owner-fd")))
-    while owner.recv(64):
-        pass
+    while said := owner.recv(1024):
+        SAID.append(said.decode())
     Path(go_file()).with_suffix(".off").touch()  # what a unit does first: its output off
     os.kill(os.getpid(), signal.SIGTERM)
     threading.Event().wait(20)
@@ -101,12 +104,14 @@ def step(station, word, go):
     if word in ("hang", "deaf"):
         until(lambda: os.path.exists(go))
         os._exit(1)
-    if word == "writing":
+    if word in ("writing", "cut"):
         write_begun(station)
     if word in ("held", "writing"):
         until(lambda: os.path.exists(go))
     if word == "writing":
         station.emit("write-ended", verified=True)
+    if word.startswith("draws "):
+        station.emit("measured", phase="work", name="steady_current", value=float(word.split()[1]), unit_of="A")
     station.emit("phase-ended", phase="work", outcome="pass", duration_s=0.1)
 
 
@@ -123,13 +128,17 @@ def main():
     end = {"outcome": "pass", "supply_off_confirmed": True, "mac": "c8:47:8c:00:00:18", "identity": identity}
     try:
         kind, _, code = word.partition(" ")
-        step(station, kind, go)
-        if kind in ("fail", "blocked"):
-            end |= {"outcome": kind, "code": code, "sentence": "as it was told"}
+        step(station, word if kind == "draws" else kind, go)
+        if kind in ("fail", "blocked", "cut"):
+            end |= {"outcome": "blocked" if kind == "cut" else kind, "code": code, "sentence": "as it was told"}
     except Stopped:
         end |= {"outcome": "aborted", "sentence": "stopped"}
+        if SAID:  # by no person
+            end |= {"outcome": "blocked", "code": "step-timeout", "sentence": "".join(SAID)}
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     station.emit("unit-ended", duration_s=0.1, **end)
+    if word == "pass-and-die":
+        os.kill(os.getpid(), signal.SIGKILL)
     Path(option("--run-dir"), "units", UNIT, str(ATTEMPT), "unit.html").write_text("page")
     return 0 if end["outcome"] == "pass" else 1
 

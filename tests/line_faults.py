@@ -47,6 +47,11 @@ KINDS = (
     Kind("open-pin", (("blocked", "no-current"),), {"pin": "gnd"}),
     Kind("open-pin", (("fail", "no-link"),), {"pin": "rx1"}),
     Kind("open-pin", (("fail", "no-link"),), {"pin": "tx1"}),
+    # its power goes as the radio calibrates; whether its log has said by then that it started by power-on is a race
+    Kind("worn-needle", (("blocked", "weak-supply"), ("fail", "boot-loop")), {"ohms": 8}),
+    Kind(
+        "worn-needle", (("fail", "verify-failed"),), {"ohms": 30}
+    ),  # the ROM runs; the die erases and programs nothing
     Kind("rx1-driver", (("fail", "no-link"),), {"kind": "touch"}),
     Kind("rx1-driver", (("fail", "no-link"),), {"kind": "tuyamcu"}),
     Kind("tx2-open", (("fail", "log-silent"),)),
@@ -77,7 +82,7 @@ KINDS = (
 
 def plan(units: Sequence[str], kinds: Sequence[Kind], seed: int, slots: int = 0) -> dict[str, Kind | None]:
     """Which unit's board has which fault: each of `kinds` once, at places that the seed says. A supply falls ill no
-    sooner than with the second unit of its slot: one that is ill before the batch refuses it, which is another test."""
+    sooner than with the second unit of its slot: one that is ill before the batch refuses it: another test's."""
     draw = random.Random(seed)
     late = [kind for kind in kinds if kind.name.startswith("supply-")]
     places = dict(zip(draw.sample(units[slots:], len(late)), late, strict=True))

@@ -231,7 +231,7 @@ _VALUES = st.one_of(
 _KEYS = {
     "batch": ["name", "product", "plan", "image", "then", "reboots", "operator", "first_article", "nonsense"],
     "serials": ["source", "list", "file", "pattern", "first", "count", "regex", "check_digit"],
-    "retry": ["attempts", "codes"],
+    "retry": ["attempts", "codes", "other_slot"],
     "golden": ["serial", "every"],
     "label": ["template", "command"],
 }

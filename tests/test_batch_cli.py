@@ -269,6 +269,21 @@ def test_a_park_image_is_judged_before_anything_is_switched_on(table: Path) -> N
     assert "park.bin" in refused(table, "convert", "--batch", file(table, PATTERN, park_image="park.bin"))
 
 
+def test_a_gage_study_has_all_slots_and_somebody_to_move_the_boards(table: Path) -> None:
+    batch = file(table, PATTERN.replace("2", "3") + "[study]\ntrials = 2\nseed = 7\n", plan="verify")
+    assert "moves each board from slot to slot" in refused(table, "run", "--batch", batch)
+    text = (table / "bench.toml").read_text() + '[slot.C]\nsupply = "p"\nchannel = 3\nflash_port = "/dev/fC"\n'
+    (table / "bench.toml").write_text(text + 'log_port = "/dev/lC"\nproduct = "ds-121"\n')
+    file(table, PATTERN + "[study]\ntrials = 2\nseed = 7\n", plan="verify")
+    station, done = run(table, "run", "--batch", batch, "--attended")
+    assert (station.slots, station.job.slots) == (["A", "B", "C"], ("A", "B", "C"))  # not cut to its two units
+    assert station.job.study is not None
+    assert station.job.study.seed == 7
+    assert "as a gage study: 12 measurements" in done.stderr
+    again, _ = run(table, "run", "--resume", latest(table / "runs").id, "--attended")
+    assert again.job.study == station.job.study
+
+
 def test_a_golden_unit_is_verified_against_an_image(table: Path) -> None:
     bench = (table / "bench.toml").read_text().replace('image = "demo.bin"\n', "")
     (table / "bench.toml").write_text(bench)

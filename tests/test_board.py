@@ -141,6 +141,18 @@ def test_the_rom_listens_for_its_window_and_no_longer(table: Table) -> None:
     assert table.phase == "running"
 
 
+def test_a_board_that_is_late_to_look_hears_what_came_within_its_window(table: Table) -> None:
+    """Starved of the machine's time: its process comes to its turn once the window is over."""
+    table.supply(True).run(POWER_UP + WINDOW * 0.4)
+    table.uart1.write(LINK)
+    assert select.select([table.board.uart1.master], [], [], 5)[0]
+    table.now += WINDOW  # and nobody looked
+    table.board.step(table.now)
+    table.run(0.01)
+    assert (table.phase, table.status["linked"]) == ("rom", True)
+    assert table.hears(8) == LINKED
+
+
 def test_the_window_is_not_divided_by_the_speed() -> None:
     with closing(Table(speed=20)) as table:
         table.supply(True).run(POWER_UP / 20 + WINDOW * 0.9)

@@ -126,6 +126,11 @@ def drawn(standing: Standing, run: RunFolder | None = None, typed: str | None = 
     return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
 
 
+def test_where_units_come_as_they_are_scanned_what_remains_is_open() -> None:
+    assert "remaining open" in drawn(Standing("A", 0))
+    assert "remaining 3" in drawn(Standing("A", 3))
+
+
 def test_the_table_says_what_each_slot_does(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     folder = run.unit_dir("SN[1]:", 1)

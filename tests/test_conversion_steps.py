@@ -85,7 +85,8 @@ class Power:
 def write(record: Record, power: Power, rom: Flasher) -> None:
     guard: Any = SimpleNamespace(forbid_writes=lambda: None)
     nothing: Any = None
-    everything: Any = (nothing, rom, rom, image(), guard, power, record, nothing)
+    board: Any = SimpleNamespace(tap=SimpleNamespace(commands=[]))
+    everything: Any = (board, nothing, rom, rom, image(), guard, power, record, nothing)
     steps.test_the_image_is_written(*everything)
 
 

@@ -49,11 +49,16 @@ PROOFS: dict[str, list[str]] = {
         "test_station.py::test_the_current_of_a_supply_is_shared",
         "test_station.py::test_golden_and_parked_boards_have_their_share_of_it_too",
     ],
-    "batch.attempt": ["test_station.py::test_units_that_die_or_say_nothing_get_their_end"],
+    "batch.attempt": [
+        "test_station.py::test_units_that_die_or_say_nothing_get_their_end",
+        "test_station_ends.py::test_a_pass_stands_though_its_process_dies_after_it",
+        "test_station_ends.py::test_of_two_ends_of_one_attempt_the_first_counts_everywhere",
+    ],
     "batch.limit": [
         "test_station.py::test_a_step_that_does_not_end_is_ended",
         "test_station.py::test_the_word_of_a_person_counts_more_than_a_limit",
         "test_owner.py::test_a_unit_that_hangs_is_switched_off_and_ends",
+        "test_owner.py::test_a_unit_that_is_ended_for_its_time_is_told_why",
     ],
     "batch.abort-unit": ["test_station.py::test_one_unit_is_aborted_and_the_slot_goes_on"],
     "batch.stage": [
@@ -61,6 +66,11 @@ PROOFS: dict[str, list[str]] = {
         "test_recover.py::test_both_are_recovered_and_then_converted_on_the_same_board",
     ],
     "batch.retry": ["test_station.py::test_a_unit_is_tried_again_and_every_attempt_is_kept"],
+    "batch.other-slot": [
+        "test_station_ends.py::test_a_blocked_unit_is_given_to_another_slot_with_its_board",
+        "test_station_ends.py::test_a_unit_that_moves_is_never_in_two_slots",
+        "test_station_ends.py::test_a_unit_that_every_slot_blocks_is_blocked",
+    ],
     "batch.sample": ["test_station.py::test_a_sample_gets_a_burn_in_and_is_what_that_says"],
     "batch.label": ["test_station.py::test_a_label_is_made_for_each_unit_that_passed"],
     "batch.first-article": [
@@ -75,8 +85,13 @@ PROOFS: dict[str, list[str]] = {
     "batch.line-stop": [
         "test_station.py::test_a_streak_of_failures_stops_the_line",
         "test_station.py::test_a_board_that_is_put_in_while_the_line_is_stopped_waits",
+        "test_line_spc.py::test_a_rule_that_fires_is_noted_or_stops_the_line",
     ],
     "batch.rework": ["test_station.py::test_a_unit_that_is_over_is_tested_again_after_rework"],
+    "batch.study": [
+        "test_study.py::test_each_unit_is_measured_in_each_slot_and_put_in_for_each",
+        "test_study.py::test_a_study_that_was_cut_short_goes_on_where_it_stopped",
+    ],
     "batch.park": [
         "test_station.py::test_the_park_image_goes_onto_the_board_that_is_left",
         "test_station.py::test_a_golden_unit_that_is_left_in_its_slot_is_not_written_to",
@@ -94,6 +109,13 @@ PROOFS: dict[str, list[str]] = {
         "test_station_resume.py::test_what_was_left_half_written_comes_first_and_numbers_go_on",
         "test_station_resume.py::test_which_unit_comes_first",
         "test_station_resume.py::test_a_bad_board_is_not_asked_for_again_and_a_sample_is_owed_its_burn_in",
+        "test_station_ends.py::test_a_blocked_board_that_was_left_half_written_comes_first_until_it_is_written",
+    ],
+    "resume.counts": [
+        "test_station_ends.py::test_streak_and_slot_health_go_on_when_a_run_is_resumed",
+        "test_station_ends.py::test_the_golden_unit_is_not_due_again_before_its_time",
+        "test_station_ends.py::test_turns_are_told_from_attempts",
+        "test_line_spc.py::test_a_resumed_run_goes_on_with_the_charts_it_had",
     ],
     "resume.boards": [
         "test_station_resume.py::test_people_are_asked_for_every_board_the_half_written_one_first",
@@ -127,7 +149,11 @@ PROOFS: dict[str, list[str]] = {
         "test_plans.py::test_verify_passes_a_board_that_holds_what_it_should_and_writes_nothing",
         "test_plans.py::test_an_erase_in_a_plan_that_only_looks_is_stopped_on_the_wire",
     ],
-    "plan.burn-in": ["test_plans.py::test_the_boot_that_fails_is_named_and_the_rest_is_left_out"],
+    "plan.burn-in": [
+        "test_plans.py::test_the_boot_that_fails_is_named_and_the_rest_is_left_out",
+        "test_plans.py::test_a_board_that_nothing_could_bring_back_is_never_booted",
+        "test_plans_parts.py::test_the_firmware_runs_of_a_board_that_has_a_backup_or_holds_the_image",
+    ],
     "plan.suite": [
         "test_plans.py::test_every_test_of_a_suite_is_a_step_and_a_failed_one_is_the_units",
         "test_plans.py::test_a_suite_writes_only_with_a_backup_and_leaves_the_rest_alone",
@@ -135,6 +161,7 @@ PROOFS: dict[str, list[str]] = {
     "fail.untouched": ["test_faults.py::test_a_line_that_fails_on_the_way"],
     "fail.half-written": [
         "test_record.py::test_stopped_while_writing_says_that_the_board_is_half_written",
+        "test_record.py::test_a_fault_while_writing_keeps_its_code_and_says_that_the_board_is_half_written",
         "test_recover.py::test_a_recovery_that_is_stopped_leaves_the_supply_off_and_says_half_written",
     ],
     "fail.written": [

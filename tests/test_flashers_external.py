@@ -307,7 +307,7 @@ def quick_venv(installed, monkeypatch):
     """A copy of an environment instead of a new one: making one takes seconds."""
     made, _ = installed
     monkeypatch.setattr(
-        environment, "_make", lambda folder, lock: shutil.copytree(made.folder, folder, symlinks=True) and None
+        environment, "_make", lambda folder, *_: shutil.copytree(made.folder, folder, symlinks=True) and None
     )
 
 

@@ -22,6 +22,8 @@ FIELDS = {
     "product": "ds-121",
     "utc": "2026-11-23T03:00Z",
     "firmware": "OpenBeken 1.18.300",
+    "sha256": "5a" * 32,
+    "sha12": "5a" * 6,
 }
 
 
@@ -42,10 +44,13 @@ def test_a_label_is_filled_in_kept_and_handed_to_the_command(tmp_path: Path) -> 
     out.mkdir()
     printer = tmp_path / "printed"
     command = [sys.executable, "-c", f"import shutil, sys; shutil.copy(sys.argv[1], {str(printer)!r})", "{file}"]
-    text = "^XA^FD{unit}^FS^FD{mac} {batch} {product} {utc}^FS^FD{firmware} {{x}}^FS^XZ"
+    text = "^XA^FD{unit}^FS^FD{mac} {batch} {product} {utc}^FS^FD{firmware} {{x}}^FS^FD{sha12} {sha256}^FS^XZ"
     result = made(Label(template=template(tmp_path, text), command=command), out)
     assert result == Made(out / "label.zpl", True)
-    said = "^XA^FDSN000001^FS^FD02:52:49:00:00:01 w48 ds-121 2026-11-23T03:00Z^FS^FDOpenBeken 1.18.300 {x}^FS^XZ"
+    said = (
+        "^XA^FDSN000001^FS^FD02:52:49:00:00:01 w48 ds-121 2026-11-23T03:00Z^FS^FDOpenBeken 1.18.300 {x}^FS"
+        f"^FD{'5a' * 6} {'5a' * 32}^FS^XZ"
+    )
     assert (out / "label.zpl").read_text() == said
     assert printer.read_text() == said
 

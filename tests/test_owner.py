@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+
+from fixtures import unit
+from rig.line.record import Overran, judged
+from rig.records.events import Outcome
 from tests.sim_process import ROOT
+from tests.waiting import wait_until
 
 _DEAF = """
 import signal, sys, threading
@@ -37,3 +46,26 @@ def test_a_unit_that_hangs_is_switched_off_and_ends() -> None:
         finally:
             process.kill()
             process.communicate()
+
+
+def test_a_unit_that_is_ended_for_its_time_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its own end of the socket, before it is stopped: its record says so, and no person's abort."""
+    ours, theirs = socket.socketpair()
+    stops: list[int] = []
+    handlers: dict[int, Any] = {}
+    monkeypatch.setattr(unit.os, "kill", lambda pid, number: stops.append(number))
+    monkeypatch.setattr(unit.signal, "signal", handlers.__setitem__)
+    monkeypatch.setattr(unit, "GRACE_S", 0.0)
+    config: Any = SimpleNamespace(stash=pytest.Stash(), getoption=lambda name: theirs.detach())
+    with ours:
+        unit.pytest_configure(config)
+        stop = handlers[signal.SIGTERM]
+        with pytest.raises(KeyboardInterrupt, match="stopped by SIGTERM") as aborted:
+            stop(signal.SIGTERM, None)
+        assert judged(aborted.value)[0] is Outcome.ABORTED
+        ours.sendall(b"the step boot was not over after 60 s")
+        ours.shutdown(socket.SHUT_WR)
+        wait_until(lambda: len(stops) == 2, 60, "its stop")
+        with pytest.raises(Overran) as ended:
+            stop(signal.SIGTERM, None)
+    assert judged(ended.value) == (Outcome.BLOCKED, "step-timeout", "the step boot was not over after 60 s")

@@ -89,6 +89,14 @@ def test_the_command_says_it_in_a_sentence(tmp_path: Path) -> None:
     assert not any("Traceback" in answer.stderr for answer in answers)
 
 
+def test_what_remains_of_an_open_run_is_open(station: FakeStation, tmp_path: Path) -> None:
+    assert "open</b>" not in client(tmp_path).get("/").text
+    station.live._fixed["scanned"] = True
+    station.changed(units_total=None)
+    station.live._write()
+    assert "<b>open</b>" in client(tmp_path).get("/").text
+
+
 # -- the door -----------------------------------------------------------------------------------------
 
 

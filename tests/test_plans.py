@@ -145,7 +145,7 @@ class Table:
     def start(self, slot: str, suite: Path, task: str, *words: str) -> None:
         """The simulated supplies and boards come first, else they answer late."""
         folder = self.folder / slot
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         command = [
             "nice",
             sys.executable,
@@ -215,7 +215,9 @@ def over(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Over]]:
             limits = '{"answer": {"maximum": 50, "marginal_maximum": 40}}'
             table.start("G", folder / "own", "suite", "--limits", limits)
             table.start("H", folder / "rogue", "verify")
-            yield done | {slot: table.over(slot) for slot in "DEFGH"}
+            table.start("B", plans / "test_burn_in.py", "burn-in", "--reboots", "2")  # as it came from its maker
+            done |= {slot: table.over(slot) for slot in "DEFGH"}
+            yield done | {"B again": table.over("B")}
         finally:
             for process, _ in table.processes.values():
                 if process.poll() is None:
@@ -283,6 +285,20 @@ def test_the_boot_that_fails_is_named_and_the_rest_is_left_out(over: dict[str, O
     assert (seen.ended.sentence or "").startswith(f"boot {good + 1}: ")
     assert {"boot_time_1", "steady_current_1"} <= seen.measured.keys()
     assert not seen.commands & CHANGES
+
+
+def test_a_board_that_nothing_could_bring_back_is_never_booted(over: dict[str, Over]) -> None:
+    """Without a backup on record, and not holding the image."""
+    seen = over["B again"]
+    assert (seen.ended.outcome, seen.ended.code) == (Outcome.BLOCKED, "no-backup"), seen.said
+    assert "has no backup on record, and it does not hold rig-demo_QIO.bin" in (seen.ended.sentence or "")
+    assert seen.phases == {
+        "supply-off": Outcome.PASS, "identify": Outcome.PASS, "cleared": Outcome.BLOCKED, "boot-1": None,
+        "boot-2": None, "burn-in": None,
+    }  # fmt: skip
+    assert (seen.folder / "boot.log").read_text() == "", "its firmware ran"
+    assert seen.before == seen.after
+    assert over["C"].measured["cleared_by"] == "image"
 
 
 # -- contact -----------------------------------------------------------------------------------------------

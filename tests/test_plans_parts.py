@@ -17,15 +17,17 @@ from hypothesis import strategies as st
 from fixtures.options import _count, _limits
 from rig.bench.product import Limits, Product, load_product
 from rig.chip.frames import Header, Long, Reply
-from rig.errors import BenchBlocked, Coded, UnitFailed
+from rig.errors import BenchBlocked, Coded, UnitFailed, UsageProblem
 from rig.flashers.base import ChipIdentity
 from rig.flashers.matching import OWN
 from rig.line.boot import Boot
+from rig.line.clearance import require_clearance
 from rig.line.contact import STRAY, check_contact, on_a_noisy_line
 from rig.line.place import Place
 from rig.line.reboots import Reboots
 from rig.line.steps import identify, require_steady
 from rig.line.verification import Expected, compared, require_content
+from rig.records.backups import BackupStore
 from rig.records.events import Outcome
 from rig.uart.bootlog import BootLog
 from rig.uart.guard import Guard
@@ -119,7 +121,7 @@ def place(unasked: bytes = b"", said: bytes = b"", product: Product | None = Non
     board: Any = SimpleNamespace(
         power=SimpleNamespace(average=average),
         link=SimpleNamespace(check=lambda: None),
-        tap=SimpleNamespace(unasked=unasked),
+        tap=SimpleNamespace(unasked=unasked, commands=[]),
     )
     rom: Any = SimpleNamespace(connect=lambda link: None)
     parts: Any = (SimpleNamespace(speed=1), SimpleNamespace(product=product), board, rom, log, [], record, None)
@@ -255,6 +257,45 @@ def burn_in(monkeypatch: pytest.MonkeyPatch, *boots: Boot, after: BootKind = Boo
         reboots.run(here, number)
     reboots.sum_up(here)
     return record
+
+
+def cleared(tmp_path: Path, held: str = "verify-failed", **image: Any) -> dict[str, Any]:
+    """What is measured of a board `uid-1` whose flash differs from the image by `held` ("": not at all)."""
+    here, record = place()
+    told: Any = record
+    told.run, told.identity, told.efuse = SimpleNamespace(path=tmp_path / "run"), "uid-1", None
+    asked: list[Any] = []
+
+    def verify(link: object, pieces: list[Any], progress: object) -> Any:
+        asked.extend(pieces)
+        return SimpleNamespace(ok=not held, said=held)
+
+    here.rom.verify = verify  # type: ignore[method-assign, assignment]
+    target: Any = SimpleNamespace(pieces=[(0, b"code"), (OWN - 1, b"xy")], name="q.bin", aim=lambda board: None)
+    target.__dict__.update(image)
+
+    def ask() -> Any:
+        if "none" in image:
+            raise UsageProblem("no image: name one")
+        return target
+
+    require_clearance(here, ask)
+    assert asked in ([], [(0, b"code"), (OWN - 1, b"x")])
+    return record.values
+
+
+def test_the_firmware_runs_of_a_board_that_has_a_backup_or_holds_the_image(tmp_path: Path) -> None:
+    assert cleared(tmp_path, held="")["cleared_by"] == "image"
+    BackupStore(tmp_path / "backups").keep("uid-2", b"another board's")
+    for image, says in (({}, "not hold q.bin"), ({"none": True}, "no image: name one"), ({"pieces": []}, "nothing")):
+        with pytest.raises(BenchBlocked, match=says) as blocked:
+            cleared(tmp_path, **image)
+        assert blocked.value.code == "no-backup"
+    kept = BackupStore(tmp_path / "backups").keep("uid-1", b"its own")
+    assert cleared(tmp_path)["cleared_by"] == "backup"
+    kept.path.unlink()
+    with pytest.raises(BenchBlocked, match=r"no backup .*is gone"):
+        cleared(tmp_path)
 
 
 def test_all_boots_of_a_burn_in_are_summed_up_as_worst_and_mean(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from rig.bench.product import Limits, load_product
 from rig.errors import Aborted, BenchBlocked, Coded, RigError, UnitFailed, UsageProblem
 from rig.image.identity import Identity, Kind
 from rig.image.planning.plan import Piece, Plan
-from rig.line.record import UnitRecord, Verdict, judged
+from rig.line.record import Overran, UnitRecord, Verdict, judged
 from rig.records.backups import BackupStore
 from rig.records.events import Event, Outcome
 from rig.records.run import RunFolder
@@ -109,6 +109,26 @@ def test_an_attempt_that_ended_before_its_last_step_is_no_pass(record: UnitRecor
     record.ended()
     (end,) = sink.of("unit-ended")
     assert (end.outcome, end.code) == (Outcome.BLOCKED, "crashed")
+
+
+@pytest.mark.parametrize("kind", [BenchBlocked, UnitFailed])
+def test_a_fault_while_writing_keeps_its_code_and_says_that_the_board_is_half_written(
+    record: UnitRecord, sink: Kept, kind: type[Coded]
+) -> None:
+    with pytest.raises(Coded), record.phase("flash"), record.writing("00", [(0, 16)]):
+        raise kind("link-lost", "it stopped answering")
+    record.ended()
+    (end,) = sink.of("unit-ended")
+    assert (end.outcome.value, end.code) == ("blocked" if kind is BenchBlocked else "fail", "link-lost")
+    assert end.sentence == "it stopped answering; the board is half written: its content is not known"
+
+
+def test_an_attempt_that_its_station_ends_for_its_time_is_no_persons_doing(record: UnitRecord, sink: Kept) -> None:
+    with pytest.raises(KeyboardInterrupt), record.phase("boot"):
+        raise Overran("the step boot was not over after 60 s")
+    record.ended()
+    (end,) = sink.of("unit-ended")
+    assert (end.outcome, end.code) == (Outcome.BLOCKED, "step-timeout")
 
 
 def test_stopped_while_writing_says_that_the_board_is_half_written(record: UnitRecord, sink: Kept) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from kept_runs import KeptRun, kept_run
+from sim_process import rig_inside
 from synthetic_journals import START, SyntheticRun
 from waiting import until, wait_until
 
@@ -567,3 +568,23 @@ def test_where_no_database_can_be_written_the_journals_answer(tmp_path: Path) ->
     with records(tmp_path) as (connection, remarks):
         assert [row["unit"] for row in attempts_of(connection)] == ["SN1"]
     assert "from the journals" in remarks[0]
+
+
+def test_the_database_of_a_bench_is_named_by_its_file(tmp_path: Path) -> None:
+    with SyntheticRun(tmp_path / "runs" / "r1") as run:
+        run.attempt("SN1", "pass")
+        run.end()
+    (tmp_path / "line").mkdir()
+    bench = tmp_path / "line" / "bench.toml"
+    slot = 'supply = "psu"\nchannel = 1\nflash_port = "/dev/x"\nproduct = "ds-121"\n'
+    psu = '[supply.psu]\nresource = "TCPIP::127.0.0.1::9::SOCKET"\n'
+    bench.write_text(f'[bench]\nname = "b"\n[records]\nurl = "sqlite:///all.db"\n{psu}[slot.A]\n{slot}')
+    words = ("--out", "runs", "--bench", "line/bench.toml")
+    for command in (("rebuild",), ("list",), ("show", "SN1"), ("verify",)):
+        done = rig_inside("records", *command, *words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "line" / "all.db").exists()
+    assert not (tmp_path / "runs" / "rig.db").exists()
+    assert "database compared" in done.stdout
+    both = rig_inside("records", "list", *words, "--url", "sqlite:///x.db", cwd=tmp_path)
+    assert (both.returncode, "one of the two" in both.stderr) == (2, True)

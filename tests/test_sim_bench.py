@@ -23,8 +23,9 @@ from rig.bench.slot import check_ports, slot_lock, use_slot
 from rig.chip.client import RomClient
 from rig.errors import BenchBlocked, UsageProblem
 from rig.flashers.native import NativeFlasher
-from rig.sim import firmware
+from rig.sim import firmware, hands
 from rig.sim.bench import SimBench, slot_name
+from rig.sim.drawer import Drawer
 from rig.sim.hands import hand
 from rig.sim.spec import SimOptions, check_options
 from rig.uart.bootlog import BootLog
@@ -148,6 +149,52 @@ def test_the_operator_s_hands(bench: SimBench) -> None:
         assert f"no operation '{op}'" in hand(control, "B", op)["error"]
     assert hand(control, "B", "poke")["error"]
     assert hand(control, "B", "status")["on"] is False
+
+
+def test_a_units_board_comes_back_when_it_is_asked_for_again(bench: SimBench) -> None:
+    control = bench.folder / "control"
+
+    def change(slot: str, unit: str, **more: str) -> str:
+        assert hand(control, slot, "change", unit=unit, run="r1", **more) == {"ok": True}
+        return efuse(slot)
+
+    def efuse(slot: str) -> str:
+        return str(hand(control, slot, "dump", path=str(bench.folder / slot))["efuse"])
+
+    first = efuse("A")
+    second = change("A", "2", before="1")  # who was in it from the start is said as it goes out
+    hand(control, "A", "poke", offset=0, data="bWluZQ==")
+    third = change("A", "3")
+    assert change("A", "2") == second
+    assert (bench.folder / "A").read_bytes()[:4] == b"mine", "it was converted, and is as it was left"
+    assert change("B", "2") == second, "out of the other slot"
+    assert efuse("A") not in (first, second, third), "it cannot be in both"
+    assert change("B", "1") == first
+    assert change("A", "3") == third
+    assert change("B", "2", origin="A") == third, "whose it is there is for whoever asks to say"
+    other = hand(control, "A", "change", unit="1", run="r2")  # another run's first unit is another board
+    assert (other, efuse("A") == first) == ({"ok": True}, False)
+    bench.boards["B"].apply(True, 3.3, 0.5)
+    assert "slot B, where that board is, is on" in hand(control, "A", "change", unit="2", run="r1")["error"]
+    bench.boards["B"].apply(False, 0.0, 0.0)
+
+
+def test_what_a_station_says_reaches_the_bench(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RIG_UNIT", "SN1")
+    monkeypatch.setenv("RIG_FROM", "")
+    monkeypatch.setenv("RIG_UNIT_BEFORE", "SN0")
+    monkeypatch.setenv("RIG_RUN", "r")
+    assert hands._units() == {"unit": "SN1", "before": "SN0", "run": "r"}
+
+
+def test_of_more_boards_than_it_holds_the_drawer_forgets_the_oldest(tmp_path: Path) -> None:
+    drawer = Drawer(tmp_path / "drawer", most=2)
+    for name in "abca":
+        drawer.put(name, name.encode() * 9, name)
+    assert drawer.take("b") is None
+    assert drawer.take("a") == (b"a" * 9, "a")
+    assert drawer.take("a") is None
+    assert len(list((tmp_path / "drawer").iterdir())) == 1
 
 
 def test_the_hands_without_a_bench(tmp_path: Path) -> None:

@@ -202,6 +202,15 @@ def test_another_board_under_the_same_number_is_noted(tmp_path: Path, monkeypatc
     assert any("uid-1, then uid-other" in note.text for note in bench.of(events.Noted))
 
 
+def test_one_board_under_two_numbers_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = StationBench(tmp_path)
+    monkeypatch.setenv("RIG_FAKE_IDENTITY", "uid-same")
+    assert bench.start(bench.job("1", "2")).end() is Exit.GOOD
+    told = [note for note in bench.of(events.Noted) if note.level == "warning"]
+    assert [note.unit for note in told] == ["2"]
+    assert "unit 2 calls itself uid-same, as that of unit 1 did" in told[0].text
+
+
 def test_sockets_of_a_killed_station_go_when_the_next_one_starts(tmp_path: Path) -> None:
     bench = StationBench(tmp_path)
     bench.behave(**{"1": ["held"]})

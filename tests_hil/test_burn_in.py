@@ -1,6 +1,7 @@
 """One unit, booted again and again (--reboots), its log and its current looked at each time. Nothing is written.
 
-Each boot is a step of its own, so the one that fails is named, and the rest is skipped. The last step sums up.
+A board that has no backup on record and does not hold the image is refused while it waits in its ROM. Each boot is a
+step of its own, so the one that fails is named, and the rest is skipped. The last step sums up.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import pytest
 
 from rig.line import steps
+from rig.line.clearance import require_clearance
 from rig.line.place import Place
 from rig.line.reboots import Reboots
 
@@ -30,6 +32,12 @@ def test_the_rail_is_discharged(place: Place) -> None:
 @pytest.mark.step("identify", limit=400)
 def test_the_board_says_what_it_is(place: Place) -> None:
     steps.identify(place)
+
+
+@pytest.mark.step("cleared", limit=200)
+def test_its_firmware_may_run(place: Place, request: pytest.FixtureRequest) -> None:
+    """It has a backup, or holds the image: what runs from here on could be brought back."""
+    require_clearance(place, lambda: request.getfixturevalue("image"))
 
 
 @pytest.mark.step("boot", limit=600)

@@ -27,6 +27,7 @@ from rig.line.place import Place
 from rig.line.provisioning import config_for, require_provisioned
 from rig.line.record import UnitRecord
 from rig.line.target import Target, board_of, excused, twin, wrong_board
+from rig.line.timing import LINK, timed
 from rig.records.backups import BackupStore
 from rig.uart.guard import Guard
 
@@ -103,6 +104,7 @@ def test_the_image_fits_this_board(
 
 @pytest.mark.step("flash", limit=1800)
 def test_the_image_is_written(
+    board: OpenSlot,
     link: SlotLink,
     rom: NativeFlasher,
     flasher: Flasher,
@@ -117,7 +119,7 @@ def test_the_image_is_written(
     if sag := weak_supply(power):
         raise sag  # while it was read: nothing is erased on such a rail
     power.forget_sags()
-    with record.writing(image.sha256, image.ranges) as verified:
+    with timed(board.tap, record, baud=True), record.writing(image.sha256, image.ranges) as verified:
         if flasher is not rom:
             rom.close()
         result = flasher.write(link, image.pieces, progress)
@@ -144,10 +146,11 @@ def test_what_was_written_stays(
     """Power-cycle, and the chip's CRC again: cells that were erased or programmed too weakly read right at first. And
     of all the rest: a command that was damaged on its way may have hit another sector, and its retry hides that."""
     rom.close()
-    check = rom.verify(link, image.pieces, progress)
-    if not check.ok:
-        raise UnitFailed("verify-failed", f"after a power-cycle {check.said}: it agreed when it had been written")
-    rest = rom.verify(link, image.plan.untouched(record.held), progress) if record.held else None
+    with timed(board.tap, record, LINK):
+        check = rom.verify(link, image.pieces, progress)
+        if not check.ok:
+            raise UnitFailed("verify-failed", f"after a power-cycle {check.said}: it agreed when it had been written")
+        rest = rom.verify(link, image.plan.untouched(record.held), progress) if record.held else None
     record.measure("settled_time", check.seconds + (rest.seconds if rest else 0.0), "s")
     if rest and not rest.ok:
         found = f"outside of what was to be written {rest.said}: it was not so before"

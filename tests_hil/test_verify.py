@@ -14,6 +14,7 @@ from rig.line import steps
 from rig.line.place import Place
 from rig.line.record import UnitRecord
 from rig.line.target import Target, board_of
+from rig.line.timing import LINK, timed_at
 from rig.line.verification import Expected, require_content
 from rig.records.backups import BackupStore
 from rig.records.blocks import BlockStore
@@ -38,7 +39,8 @@ def test_the_board_says_what_it_is(place: Place) -> None:
 def test_all_of_the_flash_is_read(place: Place, image: Target, record: UnitRecord) -> None:
     """Each block agrees with the chip's CRC; those that hold what they should are told by it alone."""
     known = Expected(image.pieces, BlockStore(record.run.path.parent / "blocks"))
-    read = steps.read_flash(place, known)
+    with timed_at(place, LINK, baud=True):
+        read = steps.read_flash(place, known)
     record.measure("read_time", read.seconds, "s")
     record.measure("read_size", read.read_size, "B")
     record.measure("matched_size", read.matched_size, "B")

@@ -23,6 +23,7 @@ COMMANDS = {
     "flash": "One flash operation on one board.",
     "log": "Power-cycle a board, show its boot log and verdict.",
     "bench": "The bench itself: check, list, init.",
+    "releases": "Which flasher releases can be trusted: a study.",
     "records": "The records: list, show, verify, rebuild, rework, purge.",
     "panel": "The operator's page, in a browser.",
     "report": "Yield table and HTML page of runs.",

@@ -58,7 +58,7 @@ def work(options: LineOptions, wanted: Wanted) -> None:
         slots = chosen_slots(bench, options.slot)
         job = job_for(bench, slots, wanted, options, batch)
         check_job(slots, job, somebody_there=_somebody(job, options))
-        if job.units and not job.scanned:
+        if job.units and not job.scanned and job.study is None:
             slots = slots[: len(job.units)]
             job = replace(job, slots=tuple(slot.name for slot in slots))
         if isinstance(options, UnitOptions) and (options.serial or (batch is not None and batch.serials is not None)):
@@ -169,6 +169,8 @@ def _announce(bench: Bench, slots: list[Slot], job: Job, resumed: RunFolder | No
     units = f"{len(job.units)} unit(s)" if job.units else "units as they are scanned"
     images = ", then ".join(_content(stage.image, stage.task) for stage in job.stages)
     doing = f"{_DOING[job.stages[0].task]} {units} in {len(slots)} slot(s) on {bench.name} ({pace})"
+    if job.study is not None:
+        doing += f", as a gage study: {len(job.units) * len(slots) * job.study.trials} measurements"
     err.print(f"{doing} with {job.flasher}; image {images}", soft_wrap=True)
     if resumed is not None:
         err.print(f"Going on with run {resumed.id}.", soft_wrap=True)

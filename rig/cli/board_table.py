@@ -102,6 +102,7 @@ def _sums(standing: Standing) -> str:
     counted = standing.counters()
     always = ("pass", "fail", "blocked")
     words = [f"{name} {count}" for name, count in counted.items() if count or name in always]
+    words += [] if standing.units else ["remaining open"]
     good, n = standing.first_pass()
     if n:
         words.append(f"first-pass yield {100 * good / n:.0f} % ({good} of {n})")

@@ -22,16 +22,19 @@ app = typer.Typer(
 )
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where runs are kept.")]
 Url = Annotated[str | None, typer.Option(metavar="URL", help="The database; default: rig.db among the runs.")]
+Bench = Annotated[
+    Path | None, typer.Option("--bench", metavar="FILE", help="The bench whose [records] url names the database.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 RUNS = Path("runs")
 
 
 @app.command(help="Make the database anew from the journals. Example: rig records rebuild --out runs")
-def rebuild(out: Out = RUNS, url: Url = None, as_json: Json = False) -> None:
+def rebuild(out: Out = RUNS, url: Url = None, bench: Bench = None, as_json: Json = False) -> None:
     from rig.records import database
     from rig.records.run import list_runs
 
-    runs = list_runs(out)
+    runs, url = list_runs(out), _url(url, bench)
     if not runs:
         raise UsageProblem(f"There is no run in {out}.")
     where = url or database.default_url(out)
@@ -60,11 +63,13 @@ def verify(
     ] = None,
     out: Out = RUNS,
     url: Url = None,
+    bench: Bench = None,
     as_json: Json = False,
 ) -> None:
     from rig.records import database, verify
     from rig.records.run import RunFolder, list_runs
 
+    url = _url(url, bench)
     folders = [RunFolder.open(_run_path(each, out)) for each in runs or []] or list_runs(out)
     if not folders:
         raise UsageProblem(f"There is no run in {out}.")
@@ -139,6 +144,7 @@ def list_(
     outcome: Annotated[str | None, typer.Option(help="pass, marginal, fail, blocked, aborted or unverified.")] = None,
     out: Out = RUNS,
     url: Url = None,
+    bench: Bench = None,
     as_json: Json = False,
 ) -> None:
     from rig.records.events import Outcome
@@ -147,7 +153,7 @@ def list_(
 
     if outcome is not None and outcome not in list(Outcome):
         raise UsageProblem(f"--outcome {outcome}: {nearest(outcome, [each.value for each in Outcome])}")
-    with records(out, url) as (connection, remarks):
+    with records(out, _url(url, bench)) as (connection, remarks):
         rows = attempts_of(connection, batch=batch, run=run, outcome=outcome)
     remark(remarks)
     if as_json:
@@ -163,11 +169,12 @@ def show(
     unit: Annotated[str, typer.Argument(help="Serial number, MAC or identity.")],
     out: Out = RUNS,
     url: Url = None,
+    bench: Bench = None,
     as_json: Json = False,
 ) -> None:
     from rig.records.lookup import plain, records, unit_record
 
-    with records(out, url) as (connection, remarks):
+    with records(out, _url(url, bench)) as (connection, remarks):
         found = unit_record(connection, unit)
     remark(remarks)
     if as_json:
@@ -207,6 +214,19 @@ def rework(
 
 
 # -- inside --------------------------------------------------------------------------------------------
+
+
+def _url(url: str | None, bench: Path | None) -> str | None:
+    """The database that was named, or that of a bench; None: the one among the runs. UsageProblem where both were."""
+    from rig.bench.bench import read_bench
+    from rig.records.database import url_of
+
+    if bench is None:
+        return url
+    if url is not None:
+        raise UsageProblem("--url and --bench both name a database: give one of the two.")
+    configured = read_bench(bench).config.records.url
+    return None if configured is None else url_of(Path(), configured, bench.parent)
 
 
 def _run_path(run: Path, out: Path) -> Path:

@@ -54,7 +54,7 @@ def attempt_line(row: dict[str, Any]) -> str:
     """An attempt in a line."""
     code = f" {row['code']}" if row["code"] else ""
     role = " golden" if row["role"] == "golden" else ""
-    outcome = row["outcome"] or ("no end, half written" if row["half_written"] else "no end")
+    outcome = (row["outcome"] or "no end") + (", half written" if row["half_written"] else "")
     return (
         f"{row['started']:%Y-%m-%d %H:%M} {row['run']} {row['unit']} slot {row['slot']} attempt {row['attempt']} "
         f"{row['task']}{role}: {outcome}{code}"

@@ -1,4 +1,4 @@
-"""`rig report`: yield, times and measurements of one or more runs."""
+"""`rig report`: yield, times and measurements of one or more runs, and what stands out in them."""
 
 from __future__ import annotations
 
@@ -10,20 +10,56 @@ import typer
 
 from rig.cli.terminal import say
 
-HELP = "Yield table and HTML page of runs. Example: rig report runs/20261122-171500-ab12"
+HELP = (
+    "Yield, measurements and what stands out, as HTML pages: of runs, a database or Parquet. "
+    "Example: rig report runs/20261122-171500-ab12"
+)
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or folders holding runs.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(help="Folders of runs, folders holding runs, sqlite:///runs/rig.db, or a folder of Parquet."),
+    ],
     out: Annotated[Path | None, typer.Option(help="Where to write; default: report/ in the (last) run.")] = None,
+    index: Annotated[
+        bool | None,
+        typer.Option("--index/--no-index", help="A page over batches, and one each; default: for several batches."),
+    ] = None,
+    export: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND", help="Write csv, parquet, junit or openhtf as well; repeatable."),
+    ] = None,
+    what_if: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME.max=VALUE", help="Yield with another limit (or NAME.min=); repeatable."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    from reports import summary_lines, write_report
+    import reports
 
-    page = write_report(runs, out or runs[-1] / "report")
+    records = reports.read(runs)
+    where = out or _beside(runs[-1])
+    several = reports.batches(records) > 1 if index is None else index
+    write = reports.write_index if several else reports.write_report
+    page = write(records, where, what_ifs=what_if or [], exports=export or [])
     if as_json:
-        typer.echo(json.dumps(json.loads((page.parent / "summary.json").read_text()), indent=2))
+        told = page.parent / ("index.json" if several else "summary.json")
+        typer.echo(json.dumps(json.loads(told.read_text(encoding="utf-8")), indent=2))
         return
-    for line in summary_lines(runs):
+    for line in reports.summary_lines(records):
         say(line)
     say(f"Report: {page}")
+
+
+def _beside(source: str) -> Path:
+    """Where a report goes that nobody gave a place: into the run or the folder of runs, beside a database or a folder
+    of Parquet."""
+    from rig.records.database import file_of
+
+    if "://" in source:
+        file = file_of(source)
+        return (file.parent if file else Path()) / "report"
+    path = Path(source)
+    is_parquet = path.is_dir() and any(path.glob("*.parquet"))
+    return path.with_name(f"{path.name}-report") if is_parquet else path / "report"

@@ -108,6 +108,8 @@ class Standing:
 
     def _ended(self, event: events.UnitEnded) -> None:
         row = self.rows.get(event.slot)
+        if row is not None and (row.unit, row.attempt) == (event.unit, event.attempt) and row.state == "latched":
+            return  # the first end on record stands
         golden = row is not None and row.unit == event.unit and row.role == "golden"
         if row is not None and row.unit == event.unit:
             row.state, row.what, row.duration_s = "latched", None, event.duration_s

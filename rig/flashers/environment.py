@@ -1,10 +1,10 @@
 """An environment of its own for every release of an outside tool, so that releases never meet.
 
-It is made once, by `python -m venv` and `pip install NAME==VERSION`, in `$RIG_CACHE_DIR/flashers` or
-`~/.cache/rig/flashers`. A stamp file written last says that it is whole: an installation that was killed, or whose
-Python has gone since, is thrown away and made again. What pip really chose is in the stamp, for the records: the
-same release gets other dependencies on another day. So is a hash of what was installed. A program of the user's own
-is left where it is, and hashed.
+It is made once, by `python -m venv` and `pip install`, in `$RIG_CACHE_DIR/flashers` or `~/.cache/rig/flashers`; its
+name says what is in it (rig.flashers.source), with which pins and which Python. A stamp file written last says that
+it is whole: an installation that was killed, or whose Python has gone since, is thrown away and made again. What pip
+really chose is in the stamp, for the records: the same release gets other dependencies on another day. So is a hash
+of what was installed. A program of the user's own is left where it is, and hashed.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from pathlib import Path
 
 from rig.errors import UsageProblem
 from rig.files import write_durably
+from rig.flashers.pythons import find_python
+from rig.flashers.source import Index, Source
 
 Say = Callable[[str], None]
 
@@ -33,6 +35,7 @@ _LIST = (
     "print(json.dumps({(d.metadata['Name'] or '?').lower(): d.version for d in m.distributions()}))"
 )
 _VENV_OWN = ("pip", "setuptools", "wheel")  # come with Python, not with the release
+_OF_PLACE = ("INSTALLER", "REQUESTED", "direct_url.json")  # tell how and from where it was installed
 _SKIPPED = ("__pycache__", ".git")
 _OFFLINE = re.compile(
     r"Failed to establish a new connection|NewConnectionError|NameResolutionError"
@@ -76,19 +79,28 @@ def cache_folder() -> Path:
 
 
 def provide(package: str, version: str, *, pins: Sequence[str] = (), say: Say = lambda line: None) -> Environment:
-    """The environment of one release, installed now if it is not there yet.
+    """The environment of one release on PyPI: `provide_from`."""
+    return provide_from(Index(package, version), pins=pins, say=say)
 
-    `pins` are further requirements (`NAME==VERSION`) that hold its dependencies. `say` hears what takes time.
-    Raises UsageProblem in one sentence: no such release, the index cannot be reached, pip failed.
+
+def provide_from(
+    source: Source, *, pins: Sequence[str] = (), python: str | None = None, say: Say = lambda line: None
+) -> Environment:
+    """The environment of what `source` is, installed now if it is not there yet.
+
+    `pins` are further requirements (`NAME==VERSION`) that hold its dependencies. `python`: a version (`3.12`) or a
+    path, else the rig's own. `say` hears what takes time.
+    Raises UsageProblem in one sentence: no such release or Python, the index cannot be reached, pip failed.
     """
-    folder = cache_folder() / _name(package, version, pins)
+    folder = cache_folder() / _name(source.key, pins, python)
     found = _installed(folder)
     if found is not None:
         return found
+    interpreter = sys.executable if python is None else str(find_python(python))
     with _lock(folder, say) as lock:
         found = _installed(folder)  # by whoever held the lock before us
         if found is None:
-            found = _install(folder, [f"{package}=={version}", *pins], say, lock)
+            found = _install(folder, source, pins, interpreter, say, lock)
     return found
 
 
@@ -112,7 +124,7 @@ def installed_hash(folder: Path) -> str:
             continue
         for line in record.read_text(encoding="utf-8").splitlines():
             name, digest, *_ = [*line.rsplit(",", 2), ""]
-            if digest and not name.startswith(("..", "/")) and Path(name).name not in ("INSTALLER", "REQUESTED"):
+            if digest and not name.startswith(("..", "/")) and Path(name).name not in _OF_PLACE:
                 found.append(f"{record.parent.name}/{name},{digest}")
     return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()
 
@@ -134,8 +146,10 @@ def files_hash(paths: Sequence[Path]) -> str:
     return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()
 
 
-def _name(package: str, version: str, pins: Sequence[str]) -> str:
-    name = f"{package}-{version}"
+def _name(key: str, pins: Sequence[str], python: str | None) -> str:
+    name = key
+    if python is not None:
+        name += f"-py{python}" if "/" not in python else f"-py{hashlib.sha256(python.encode()).hexdigest()[:8]}"
     return f"{name}-{hashlib.sha256(' '.join(sorted(pins)).encode()).hexdigest()[:8]}" if pins else name
 
 
@@ -177,21 +191,22 @@ def _lock(folder: Path, say: Say) -> Iterator[int]:
         os.close(fd)
 
 
-def _install(folder: Path, requirements: list[str], say: Say, lock: int) -> Environment:
-    say(f"installing {requirements[0]} into an environment of its own (once)")
+def _install(folder: Path, source: Source, pins: Sequence[str], interpreter: str, say: Say, lock: int) -> Environment:
+    say(f"installing {source.said} into an environment of its own (once)")
     shutil.rmtree(folder, ignore_errors=True)
     python = str(folder / "bin" / "python")
     try:
-        _make(folder, lock)
-        options = ["--no-input", "--disable-pip-version-check", "--retries", "1", "--timeout", "20"]
-        done = _run([python, "-I", "-m", "pip", "install", *options, *requirements], lock)
+        with source.fetched() as what:
+            _make(folder, lock, interpreter)
+            options = ["--no-input", "--disable-pip-version-check", "--retries", "1", "--timeout", "20"]
+            done = _run([python, "-I", "-m", "pip", "install", *options, what, *pins], lock)
         if done.returncode:
-            raise UsageProblem(explain(done.stdout, requirements[0]))
+            raise UsageProblem(explain(done.stdout, source.said))
         versions = json.loads(_run([python, "-I", "-c", _LIST], lock).stdout.splitlines()[-1])
         digest = installed_hash(folder)
         stamp = {
             "folder": str(folder.absolute()),
-            "requirements": requirements,
+            "requirements": [source.said, *pins],
             "versions": versions,
             "sha256": digest,
         }
@@ -199,12 +214,12 @@ def _install(folder: Path, requirements: list[str], say: Say, lock: int) -> Envi
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    say(f"installed {requirements[0]}")
+    say(f"installed {source.said}")
     return Environment(folder.absolute(), versions, digest)
 
 
-def _make(folder: Path, lock: int) -> None:
-    made = _run([sys.executable, "-m", "venv", str(folder)], lock)
+def _make(folder: Path, lock: int, interpreter: str = sys.executable) -> None:
+    made = _run([interpreter, "-m", "venv", str(folder)], lock)
     if made.returncode:
         raise UsageProblem(
             f"no Python environment could be made in {folder}: {_last_line(made.stdout)} "

@@ -248,7 +248,8 @@ class ExternalFlasher:
     def _result(self, said: str, runs: Sequence[Run], size: int, data: bytes | None = None) -> FlashResult:
         lines = [line for run in runs for line in run.lines]
         retries = tuple(line for line in lines if _anywhere(self.profile.output.retry, [line]))
-        return FlashResult(True, said, sum(run.seconds for run in runs), size, retries, "\n".join(lines), data)
+        output = "\n".join(run.output for run in runs)
+        return FlashResult(True, said, sum(run.seconds for run in runs), size, retries, output, data)
 
     def _keep(self, name: str, run: Run) -> None:
         if self._work is None:
@@ -265,7 +266,7 @@ class ExternalFlasher:
             path = self._work / f"flasher-{self._runs:02d}-{name}.txt"
             if not path.exists():
                 break
-        write_durably(path, "\n".join([*head, "", *run.lines]) + "\n", private=True)
+        write_durably(path, "\n".join([*head, "", run.output]) + "\n", private=True)
 
 
 def _anywhere(patterns: Sequence[Line], lines: Sequence[str]) -> bool:

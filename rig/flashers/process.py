@@ -18,6 +18,9 @@ from rig.errors import UnitFailed, UsageProblem
 
 _LOOK_S = 0.05  # how often the caller's `check` is asked while the tool prints nothing
 _LINGER_S = 0.5  # how long output is awaited after the tool's end from children that hold its pipe
+_LONGEST = 0x10000  # characters of a line; a longer one is cut into several
+_SHOWN = 4000  # characters of a line that are kept
+_KEPT = 2000  # lines kept of the output's beginning, and as many of its end
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _NEWLINES = re.compile(r"\r\n|\r|\n")
 
@@ -25,19 +28,45 @@ _NEWLINES = re.compile(r"\r\n|\r|\n")
 _DROPPED = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV", "LTCHIPTOOL_VERBOSE")
 
 
+class Kept(list[str]):
+    """Lines of an output of any length in bounded memory: the first `most` and at least as many of the last ones.
+
+    `dropped` counts those between; of a very long line the beginning is kept.
+    """
+
+    def __init__(self, most: int = _KEPT) -> None:
+        super().__init__()
+        self._most = most
+        self.dropped = 0
+
+    def append(self, line: str) -> None:
+        super().append(line if len(line) <= _SHOWN else f"{line[:_SHOWN]} ({len(line) - _SHOWN} characters more)")
+        if len(self) > 3 * self._most:  # now and then, for each time moves what stands behind
+            del self[self._most : 2 * self._most]
+            self.dropped += self._most
+
+    @property
+    def told(self) -> list[str]:
+        """For people: a sentence stands where lines are left out."""
+        if not self.dropped:
+            return list(self)
+        return [*self[: self._most], f"({self.dropped} lines left out here)", *self[self._most :]]
+
+
 @dataclass
 class Run:
     """What a run left behind. Seconds from the process's start to its end; `left` is the file it wrote."""
 
     command: tuple[str, ...]
-    lines: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=Kept)
     exit_code: int | None = None
     seconds: float = 0.0
     left: bytes = field(default=b"", repr=False)
 
     @property
     def output(self) -> str:
-        return "\n".join(self.lines)
+        """For people: says so where lines were left out of a long one."""
+        return "\n".join(self.lines.told if isinstance(self.lines, Kept) else self.lines)
 
 
 def run_tool(
@@ -85,11 +114,13 @@ def run_tool(
             if end in waiting:
                 _impatient(run, now - heard, now - started, silence, limit)
     finally:
-        lines.end()
-        os.close(end)
-        _end(process)
-        run.exit_code = process.returncode
-        run.seconds = (ended if ended > started else time.monotonic()) - started
+        try:
+            lines.end()
+        finally:  # whoever hears of the last line may raise too
+            os.close(end)
+            _end(process)
+            run.exit_code = process.returncode
+            run.seconds = (ended if ended > started else time.monotonic()) - started
 
 
 def _start(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -146,13 +177,18 @@ class _Lines:
         self._rest = ""
 
     def feed(self, data: bytes) -> None:
-        *whole, self._rest = _NEWLINES.split(self._rest + self._decoder.decode(data))
-        for line in whole:
+        first, *more = _NEWLINES.split(self._decoder.decode(data))
+        self._rest += first
+        for following in more:
+            line, self._rest = self._rest, following
+            self._take(line)
+        if len(self._rest) > _LONGEST:  # a tool that never ends its line
+            line, self._rest = self._rest, ""
             self._take(line)
 
     def end(self) -> None:
-        self._take(self._rest + self._decoder.decode(b"", True))
-        self._rest = ""
+        line, self._rest = self._rest + self._decoder.decode(b"", True), ""
+        self._take(line)
 
     def _take(self, line: str) -> None:
         line = self._tidy(_ESCAPES.sub("", line).rstrip())

@@ -23,6 +23,7 @@ from typing import Any
 from rig.bench.bench import Bench, Slot
 from rig.line.books import Books, Course
 from rig.line.job import Job, Stage
+from rig.line.record import HALF_WRITTEN
 from rig.line.suite import OURS, ROOT, environment, suite_words
 from rig.records import events
 from rig.records.events import Event, Outcome, Role
@@ -203,7 +204,7 @@ class Attempt:
         """Until the process ends. Once it is stopped, or a step takes too long, it has a grace, then it is killed.
 
         The grace is for its record, not for its output: its end of `owner` sees us go at once, and a thread of its
-        own switches off, whatever its steps hang in.
+        own switches off, whatever its steps hang in, and then ends them.
         """
         assert self._process is not None
         deadline: float | None = None
@@ -214,7 +215,8 @@ class Attempt:
             if deadline is None and not self._stopping:
                 self._overran = self._too_long(began)
                 if self._overran:
-                    self._process.send_signal(signal.SIGTERM)
+                    with contextlib.suppress(OSError):  # what it says of its end, once it has read its own
+                        owner.sendall(self._overran.encode())
             if deadline is None and (self._overran or self._stopping):
                 deadline = time.monotonic() + GRACE_S
                 with contextlib.suppress(OSError):  # it has gone
@@ -239,18 +241,22 @@ class Attempt:
     # -- its end ---------------------------------------------------------------------------------------
 
     def _close(self, seconds: float, output: Path) -> None:
-        """A unit that did not say how it ended, or whose process contradicts it, gets its end here."""
+        """A unit that did not say how it ended gets its end here. What it said stands, however its process ended."""
         assert self._process is not None
         code = self._process.returncode
         course = self.ground.books.course(self.unit, self.number)
         if course is None:
             self._started()
         writing = course is not None and course.writing
-        if self._overran and not self._stopping and (course is None or course.outcome in (None, Outcome.ABORTED)):
-            half = "; the board is half written: its content is not known" if writing else ""
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        if course is not None and course.outcome is not None:
+            if course.outcome.good and code != 0:
+                text = f"the process of unit {self.unit} ended with {how} after it said {course.outcome}: that stands"
+                self.ground.emit(events.Noted(unit=self.unit, slot=self.slot.name, level="warning", text=text))
+        elif self._overran and not self._stopping:
+            half = f"; {HALF_WRITTEN}" if writing else ""
             self._ended(Outcome.BLOCKED, "step-timeout", f"{self._overran}{half}", seconds)
-        elif course is None or course.outcome is None or (course.outcome.good and code != 0):
-            how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        else:
             outcome, name = (Outcome.ABORTED if self._stopping else Outcome.BLOCKED), "crashed"
             if writing:
                 outcome, name = Outcome.UNVERIFIED, "half-written"

@@ -21,8 +21,10 @@ from rig.errors import UsageProblem
 from rig.files import why_unreadable
 from rig.line.job import Job
 from rig.line.labels import check_label
-from rig.line.rules import Golden, Label, Quarantine, Retry, Rules, Sampling, Streak
+from rig.line.rules import Golden, Label, Quarantine, Retry, Rules, Sampling, Spc, Streak
 from rig.line.serials import SerialRefused, check_all, check_serial, with_check
+from rig.line.spc import MEASURED
+from rig.line.study import Study, new_seed
 from rig.records.events import Task
 from rig.toml import checked, nearest, read_toml
 
@@ -84,6 +86,13 @@ class SerialsTable(_Table):
         return self
 
 
+class StudyTable(_Table):
+    """[study]: the batch measures the bench. `seed` None: one is drawn, and is on record like any other."""
+
+    trials: int = Field(ge=2, le=50)  # one alone says nothing of repeatability
+    seed: int | None = Field(default=None, ge=0, lt=2**32)
+
+
 class _File(_Table):
     batch: BatchTable
     serials: SerialsTable | None = None
@@ -92,8 +101,10 @@ class _File(_Table):
     streak: Streak = Streak()
     golden: Golden = Golden()
     sampling: Sampling = Sampling()
+    spc: Spc = Spc()
     label: Label = Label()
     limits: dict[str, Limits] = Field(default_factory=dict)
+    study: StudyTable | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +116,7 @@ class Batch:
     serials: SerialsTable | None
     rules: Rules
     limits: dict[str, Limits] = field(default_factory=dict)
+    study: StudyTable | None = None
 
     @property
     def name(self) -> str:
@@ -181,6 +193,12 @@ class Batch:
                     f"{self.path}: unknown key 'limits.{name}': {product.name} has no such limit; "
                     f"{nearest(name, product.limits)}"
                 )
+        watchable = [*product.limits, *self.limits, *MEASURED]
+        for name in self.rules.spc.measurements:
+            if self.task != "suite" and name not in watchable:
+                raise UsageProblem(
+                    f"{self.path}: 'spc.measurements': nothing measures {name!r}; {nearest(name, watchable)}"
+                )
         if self.rules.golden.serial is not None:
             try:
                 check_serial(self.rule(product), self.rules.golden.serial)
@@ -192,7 +210,7 @@ class Batch:
         UsageProblem where the batch does not fit the slots, or a serial number is not right."""
         self.check(slots)
         product = slots[0].product
-        return replace(
+        made = replace(
             base,
             batch=self.name,
             rules=self.rules,
@@ -205,6 +223,23 @@ class Batch:
             suite=self.suite or base.suite,
             reboots=self.table.reboots or base.reboots,
         )
+        return made if self.study is None else self._as_study(self.study, made, slots)
+
+    def _as_study(self, table: StudyTable, job: Job, slots: Sequence[Slot]) -> Job:
+        """The same job as a gage study. UsageProblem where it would be none."""
+        if job.stages[-1].task != "verify":
+            raise UsageProblem(
+                f'{self.path}: [study] is only for plan = "verify": it puts each board into every slot again and '
+                "again, and nothing may be written meanwhile"
+            )
+        if job.scanned:
+            raise UsageProblem(f"{self.path}: [study] needs its units beforehand: a list or a pattern, and no scans")
+        if len(job.units) < 2 or len(slots) < 2:
+            raise UsageProblem(
+                f"{self.path}: [study] compares boards and slots: it needs at least two units and two slots, and "
+                f"there are {len(job.units)} and {len(slots)}"
+            )
+        return replace(job, study=Study(table.trials, new_seed() if table.seed is None else table.seed))
 
 
 def read_batch(path: Path) -> Batch:
@@ -234,9 +269,12 @@ def read_batch(path: Path) -> Batch:
         streak=data.streak,
         golden=data.golden,
         sampling=data.sampling,
+        spc=data.spc,
         label=label,
     )
-    return Batch(path, table, serials, rules, data.limits)
+    if data.study is not None:
+        rules = rules.model_copy(update={"already_passed": "retest"})  # a unit that passed before is fit for one
+    return Batch(path, table, serials, rules, data.limits, data.study)
 
 
 def _check_names(path: Path, data: _File) -> None:
@@ -245,6 +283,12 @@ def _check_names(path: Path, data: _File) -> None:
     for code in data.retry.codes:
         if code not in CODES:
             raise UsageProblem(f"{path}: 'retry.codes' has no failure code {code!r}; {nearest(code, CODES)}")
+    for name in data.spc.known:
+        if name not in data.spc.measurements:
+            raise UsageProblem(
+                f"{path}: 'spc.known.{name}' is for no measurement that is watched; "
+                f"{nearest(name, data.spc.measurements)}"
+            )
     if (data.retry.attempts > 1) != bool(data.retry.codes):
         raise UsageProblem(
             f"{path}: [retry] needs both attempts (2 or more) and codes, the failure codes worth another try: as it "
@@ -256,8 +300,23 @@ def _check_names(path: Path, data: _File) -> None:
         )
     if data.batch.then is not None and plan not in (None, "recover"):
         raise UsageProblem(f"{path}: 'batch.then' is what a recovered board gets next: only for plan = \"recover\"")
+    if data.study is not None:
+        _check_study(path, data)
     if data.batch.reboots is not None and plan not in (None, "burn-in"):
         raise UsageProblem(f"{path}: 'batch.reboots' is only for plan = \"burn-in\"; [sampling] has its own")
+
+
+def _check_study(path: Path, data: _File) -> None:
+    """In a study every attempt is a measurement, and none follows from another's end."""
+    none = _File(batch=BatchTable(product=data.batch.product))
+    tables = ("retry", "streak", "golden", "sampling", "spc", "label")
+    given = [f"[{name}]" for name in tables if getattr(data, name) != getattr(none, name)]
+    given += [f"'batch.{key}'" for key in ("first_article", "park_image") if getattr(data.batch, key)]
+    if given:
+        raise UsageProblem(
+            f"{path}: {given[0]} has no place in a gage study, where each attempt is a measurement: leave out that, "
+            "or [study]"
+        )
 
 
 def _with_unit(own: Limits, product: Limits | None) -> Limits:

@@ -28,9 +28,11 @@ class Course:
     code: str | None = None
     sentence: str | None = None
     writing: bool = False  # between write-begun and write-ended: nobody knows what the board holds
+    half_written: bool = False  # the same, by this attempt or by an earlier one that nothing was written after
     identity: str | None = None
     mac: str | None = None
     firmware: str = ""
+    image_sha256: str | None = None  # of what was planned for it
     phase: str | None = None
     phase_began_ns: int = 0
     limit_s: float | None = None
@@ -54,6 +56,7 @@ class Books:
         self.labelled: set[str] = set()
         self._reworked: set[str] = set()
         self._passes: dict[str, int] = {}
+        self._values: dict[str, dict[str, tuple[float, bool]]] = {}
 
     def take(self, event: Event) -> None:
         with self._lock:
@@ -68,6 +71,8 @@ class Books:
                 course = self._all.get((getattr(event, "unit", None) or "", getattr(event, "attempt", 0)))
                 if course is not None:
                     _take(course, event)
+                    if isinstance(event, events.Measured) and course in self._courses.get(event.unit, []):
+                        self._measured(event)
                     if isinstance(event, events.BackupKept | events.UnitEnded) and event.identity:
                         self._meet(event)
                     self._count_pass(course)
@@ -77,13 +82,19 @@ class Books:
         self._all[event.unit, event.attempt] = course
         if event.role == "unit":
             self.units.setdefault(event.unit)
-            self._courses.setdefault(event.unit, []).append(course)
+            before = self._courses.setdefault(event.unit, [])
+            course.half_written = any(each.half_written for each in before[-1:]) and event.unit not in self._reworked
+            before.append(course)
             self._reworked.discard(event.unit)
             self.labelled.discard(event.unit)
 
     def _meet(self, event: events.BackupKept | events.UnitEnded) -> None:
         if event.identity and getattr(event, "code", None) != "wrong-board":
             self._known.setdefault(event.unit, {}).setdefault(event.identity)
+
+    def _measured(self, event: events.Measured) -> None:
+        if isinstance(event.value, int | float) and not isinstance(event.value, bool):
+            self._values.setdefault(event.unit, {})[event.name] = float(event.value), event.outcome.good
 
     def _count_pass(self, course: Course) -> None:
         mine = self._courses.get(course.unit, [])
@@ -102,6 +113,18 @@ class Books:
             mine = self._courses.get(unit)
             return mine[-1] if mine else None
 
+    def values_of(self, unit: str) -> dict[str, tuple[float, bool]]:
+        """The numbers that were measured at a unit since this was last asked, each the last of its name, and whether
+        it is within its limits."""
+        with self._lock:
+            return self._values.pop(unit, {})
+
+    def image_of(self, unit: str) -> str | None:
+        """The sha256 of the image that was last planned for a unit; None: none was."""
+        with self._lock:
+            planned = [each.image_sha256 for each in self._courses.get(unit, []) if each.image_sha256]
+            return planned[-1] if planned else None
+
     def attempts(self, unit: str) -> int:
         """The highest attempt number so far, of any role; 0: none."""
         with self._lock:
@@ -112,6 +135,13 @@ class Books:
         with self._lock:
             return [each.identity for each in self._courses.get(unit, []) if each.identity]
 
+    def twins(self, unit: str) -> list[str]:
+        """Other units of this run whose board called itself as this one's last did: one board under two numbers."""
+        with self._lock:
+            named = {name: {each.identity for each in mine} for name, mine in self._courses.items()}
+            mine = [each.identity for each in self._courses.get(unit, []) if each.identity]
+            return [name for name, known in named.items() if mine and name != unit and mine[-1] in known]
+
     def known_as(self, unit: str) -> list[str]:
         """By which identities its board is known from earlier attempts; none again once it was reworked."""
         with self._lock:
@@ -120,7 +150,10 @@ class Books:
     def done(self, unit: str) -> bool:
         """Judged, good or bad, after all that a unit gets: nothing is left to do on resume."""
         course = self.last(unit)
-        if course is None or course.outcome is None:
+        return course is not None and self._done(course)
+
+    def _done(self, course: Course) -> bool:
+        if course.outcome is None:
             return False
         if course.outcome is Outcome.FAIL:
             return True  # a bad board, half written too: it is not asked for again and again
@@ -139,11 +172,17 @@ class Books:
         with self._lock:
             return [course for course in self._all.values() if not course.over]
 
+    def all_of_units(self) -> list[Course]:
+        """Every attempt at a unit, by unit, in order."""
+        with self._lock:
+            return [course for mine in self._courses.values() for course in mine]
+
     def half_written(self) -> list[Course]:
-        """Last attempts that left their board between two contents and did not judge it."""
+        """Last attempts of units whose board was left between two contents, by them or by an earlier one, and not
+        judged since."""
         with self._lock:
             last = [each[-1] for each in self._courses.values()]
-            return [course for course in last if course.writing and course.outcome is not Outcome.FAIL]
+            return [course for course in last if course.half_written and not self._done(course)]
 
     def outcomes(self) -> dict[str, Outcome | None]:
         """By unit, in order of the batch: the outcome of its last attempt, None while it is at work. A unit that was
@@ -175,14 +214,16 @@ def _take(course: Course, event: Event) -> None:
     elif isinstance(event, events.PhaseEnded):
         course.phase, course.limit_s = None, None
     elif isinstance(event, events.WriteBegun):
-        course.writing = True
+        course.writing = course.half_written = True
     elif isinstance(event, events.WriteEnded):
-        course.writing = False
+        course.writing = course.half_written = False
+    elif isinstance(event, events.Planned):
+        course.image_sha256 = event.image_sha256
     elif isinstance(event, events.BackupKept):
         course.identity = course.identity or event.identity
     elif isinstance(event, events.Measured) and event.name in ("firmware", "firmware_version") and event.value:
         course.firmware = f"{course.firmware} {event.value}".strip()
-    elif isinstance(event, events.UnitEnded):
+    elif isinstance(event, events.UnitEnded) and not course.over:  # the first end on record stands
         course.outcome, course.code, course.sentence = event.outcome, event.code, event.sentence
         course.mac, course.identity = event.mac or course.mac, event.identity or course.identity
         course.phase, course.limit_s = None, None

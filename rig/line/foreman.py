@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from rig.bench.bench import Slot
@@ -14,6 +14,9 @@ from rig.line.labels import make_label
 from rig.line.prompts import By, Prompt, Prompts, Question
 from rig.line.quarantine import SlotHealth
 from rig.line.queue import Queue, Turn
+from rig.line.resume import Happened
+from rig.line.rules import Spc as SpcRule
+from rig.line.spc import Spc
 from rig.line.streak import Streak
 from rig.records import events
 from rig.records.journal import JournalLost
@@ -33,12 +36,37 @@ class Line:
         self._queue = queue
         self._prompts = prompts
         self._lost = lost
+        self._slots = [slot.name for slot in slots]
         self._guard = threading.Lock()  # around the rules: they keep no lock of their own
-        self._golden = GoldenSchedule(rules.golden, [slot.name for slot in slots])
+        self._golden = GoldenSchedule(rules.golden, self._slots)
         self._health = SlotHealth(rules.quarantine)
         self._streak = Streak(rules.streak)
+        self._spc = Spc(rules.spc if ground.job.study is None else SpcRule())  # a study's boards come again and again
         self._line_prompt: Prompt | None = None
         self._stuck_prompt: Prompt | None = None
+
+    def recall(self, happened: Iterable[Happened]) -> None:
+        """What the stations before this one of the run had counted. Slots that were out are in use again, and a line
+        that was stopped goes on: somebody has taken the run up again."""
+        with self._guard:
+            for each in happened:
+                if isinstance(each, events.SlotBack):
+                    self._health.back(each.slot)
+                elif isinstance(each, events.LineReleased):
+                    self._streak.reset()
+                    self._spc.reset()
+                else:
+                    if each.role == "unit":
+                        self._chart(each.slot, each.unit)
+                    self._golden.ended(each.slot, each.role, each.outcome)
+                    if each.role == "unit" and each.told:
+                        self._health.ended(each.slot, each.outcome, each.code)
+                        self._streak.ended(each.outcome)
+            for slot in self._slots:
+                if self._health.out(slot) is not None:
+                    self._health.back(slot)
+            if self._streak.stops:
+                self._streak.reset()
 
     # -- from the slots --------------------------------------------------------------------------------
 
@@ -49,6 +77,10 @@ class Line:
     def turn_over(self, slot: Slot, turn: Turn, course: Course) -> None:
         """Before the slot is free for its next one: what stops the line stops it in time."""
         outcome = course.outcome
+        charts = []
+        if turn.role == "unit":
+            with self._guard:
+                charts = self._chart(slot.name, course.unit)
         if turn.role == "unit" and outcome is not None and outcome.good:
             self.label(course, slot)
         if outcome is None or self._ground.stopped.is_set():
@@ -63,8 +95,23 @@ class Line:
             self._stop_line("golden", golden)
         if streak is not None and self._more_to_come():
             self._stop_line("streak", streak)
+        for said in charts:
+            self._out_of_control(slot.name, course.unit, said)
         if out is not None and self._more_to_come():
             self.slot_unusable(slot.name, out)
+
+    def _chart(self, slot: str, unit: str) -> list[str]:
+        """What the control charts say of the numbers of a unit that is over."""
+        values = self._ground.books.values_of(unit)
+        said = [self._spc.taken(slot, name, value, good=good) for name, (value, good) in values.items()]
+        return [each for each in said if each is not None]
+
+    def _out_of_control(self, slot: str, unit: str, said: str) -> None:
+        """One stop is enough, and there is nothing to stop after the last unit: then it is noted."""
+        if self._ground.job.rules.spc.stop and self._queue.line is None and self._more_to_come():
+            self._stop_line("spc", said)
+        else:
+            self._ground.emit(events.Noted(unit=unit, slot=slot, level="warning", text=said, details={"rule": "spc"}))
 
     def slot_unusable(self, slot: str, why: str) -> None:
         """The slot is out until somebody releases it."""
@@ -82,6 +129,7 @@ class Line:
     def label(self, course: Course, slot: Slot | None) -> None:
         """Make and print the label of a unit that passed, and put on record what became of it."""
         ground = self._ground
+        image = ground.books.image_of(course.unit) or ground.job.stages[-1].image_sha256
         fields = {
             "unit": course.unit,
             "mac": course.mac,
@@ -89,6 +137,8 @@ class Line:
             "product": slot.product.name if slot is not None else None,
             "utc": datetime.now(UTC).isoformat(timespec="seconds"),
             "firmware": course.firmware or None,
+            "sha256": image,
+            "sha12": image and image[:12],  # what fits onto a small label
         }
         folder = ground.folder.unit_dir(course.unit, course.attempt)
         made = make_label(ground.job.rules.label, fields, folder, secrets=ground.job.secrets)
@@ -134,6 +184,7 @@ class Line:
             return
         with self._guard:
             self._streak.reset()
+            self._spc.reset()
         if self._queue.release_line(approved=prompt.answer == YES):
             self._ground.emit(events.LineReleased(who=prompt.who))
 

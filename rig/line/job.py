@@ -13,6 +13,7 @@ from rig.bench.bench import Slot
 from rig.bench.product import Limits, Product, SerialRule
 from rig.errors import UsageProblem
 from rig.line.rules import Rules
+from rig.line.study import Study
 from rig.records.events import Task
 
 
@@ -33,7 +34,7 @@ class Job:
     begun only if the one before was good.
 
     `backups`: for restore, the RUN/UNIT of each unit. `provision`: a file, for the stages that convert. `secrets`:
-    what is in it that may be shown nowhere.
+    what is in it that may be shown nowhere. `study`: each unit in each slot, so many times, which measures the bench.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -63,6 +64,7 @@ class Job:
     suite: Path | None = None  # of a task `suite`: the user's own folder or file of tests
     reboots: int = 0  # of a task `burn-in`
     limits: Mapping[str, Limits] = field(default_factory=dict)  # instead of the product's, by measurement
+    study: Study | None = None
     bench: str = ""  # its file, and the slots in it, by which a resumed run finds them again
     slots: tuple[str, ...] = ()
 
@@ -75,11 +77,13 @@ def check_job(slots: list[Slot], job: Job, *, somebody_there: bool, resume: bool
     if job.rules.operator == "required" and not job.operator:
         raise UsageProblem("an operator is required and nobody is there to ask: name one with --operator")
     golden = job.rules.golden.serial is not None
-    if len(job.units) <= len(slots) and not resume and not golden:
+    if len(job.units) <= len(slots) and not resume and not golden and job.study is None:
         return
     which = "the boards must be put in again" if resume else "the next board must be put in"
     if golden and not resume:
         which = f"the golden unit {job.rules.golden.serial} must be put in and out"
+    if job.study is not None:
+        which = "a gage study moves each board from slot to slot"
     for slot in slots:
         if slot.table.change is None:
             raise UsageProblem(

@@ -24,7 +24,7 @@ from rig.line.rules import Label
 from rig.scrub import scrub
 from rig.toml import nearest
 
-FIELDS: Final = ("unit", "mac", "batch", "product", "utc", "firmware")
+FIELDS: Final = ("unit", "mac", "batch", "product", "utc", "firmware", "sha256", "sha12")
 TIMEOUT_S: Final = 30.0  # a printer that is off must not hold up a slot for long
 _LARGEST: Final = 64 * 1024  # bytes of a template
 _SAID: Final = 200  # characters of what a command said that are kept

@@ -33,7 +33,13 @@ class Loader:
         self.stopped = threading.Event()
         self.ask = ask
         self.standby = Standby()  # the supplies' services, from one unit to the next; closed by the run's end
+        self.run = ""  # its name
         self._bench = bench
+        self._inside: dict[str, str] = {}  # slot -> unit whose board is in it, where that is known
+
+    def is_in(self, slot: Slot, unit: str) -> None:
+        """This unit's board is in the slot, whoever put it there."""
+        self._inside[slot.name] = unit
 
     def next_board(
         self, slot: Slot, turn: Turn, prompts: Prompts, *, over: Callable[[], bool] = lambda: False
@@ -43,6 +49,11 @@ class Loader:
         run was stopped meanwhile, or is `over`."""
         if not self.confirm_off(slot):
             raise BenchBlocked("supply-lost", "its output could not be read back off, so no board may be changed")
+        if turn.origin is not None and not self.confirm_off(self._bench.slot(turn.origin)):
+            where = f"slot {turn.origin}, whose output could not be read back off"
+            raise BenchBlocked("supply-lost", f"{_board(turn)} may not be taken out of {where}")
+        if turn.origin is not None:
+            self._inside.pop(turn.origin, None)  # it is taken out of there
         if slot.table.change is None:
             prompts.ask(self._question(slot, turn), over=over)
         else:
@@ -58,7 +69,8 @@ class Loader:
 
     def _question(self, slot: Slot, turn: Turn) -> Question:
         mains = f" {MAINS}" if slot.product.mains else ""
-        text = f"Slot {slot.name} is off. Put {_board(turn)} in, then press Enter.{mains}"
+        where = f" (it is in slot {turn.origin}, which is off too)" if turn.origin is not None else ""
+        text = f"Slot {slot.name} is off. Put {_board(turn)} in{where}, then press Enter.{mains}"
         return Question("load", text, slot.name, turn.unit, picture=self._picture(slot.product.name))
 
     def _picture(self, product: str) -> str | None:
@@ -80,7 +92,8 @@ class Loader:
 
     def _run(self, slot: Slot, command: list[str], turn: Turn) -> None:
         """The change command, until it ends, takes too long, or the run is stopped."""
-        told = {"RIG_SLOT": slot.name, "RIG_UNIT": turn.unit, "RIG_ROLE": turn.role}
+        told = {"RIG_SLOT": slot.name, "RIG_UNIT": turn.unit, "RIG_ROLE": turn.role, "RIG_FROM": turn.origin or ""}
+        told |= {"RIG_UNIT_BEFORE": self._inside.pop(slot.name, ""), "RIG_RUN": self.run}
         try:
             process = subprocess.Popen(
                 command,

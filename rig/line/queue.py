@@ -19,11 +19,12 @@ _LOOK_S = 0.2  # `stopped` is set by signal handlers, which may wake nobody
 
 @dataclass(frozen=True)
 class Turn:
-    """What a slot does next. `loaded`: the board is in it already."""
+    """What a slot does next. `loaded`: the board is in it already; `origin`: the slot that it stands in."""
 
     unit: str
     role: Role = "unit"
     loaded: bool = False
+    origin: str | None = None
 
 
 class Queue:
@@ -58,6 +59,8 @@ class Queue:
         self._expected = None if open_end else set(rest if scanned else ())  # None: as many as come
         self._scanned = scanned
         self._assigned: dict[str, str] = {}  # slot -> unit that was scanned for it
+        self._shunned: dict[str, set[str]] = {}  # unit -> slots that have blocked it; it waits for another
+        self._last: dict[str, str] = {}  # slot -> unit of its last turn: whose board is in it
         self._golden = golden
         self._one_by_one = one_by_one
         self._identified = identified
@@ -80,6 +83,7 @@ class Queue:
                     turn = self._take(slot, golden_due) if self._may_begin(slot) else None
                     if turn is not None:
                         self._work[slot] = turn
+                        self._last[slot] = turn.unit
                         self._loading.add(slot)
                         return turn
                     if self._nothing_left():
@@ -93,19 +97,30 @@ class Queue:
     def _may_begin(self, slot: str) -> bool:
         if slot in self._out or self._line is not None or not self._identified:
             return False
+        if any(turn.origin == slot and name in self._loading for name, turn in self._work.items()):
+            return False  # its board is being taken out
         return not (self._one_by_one and any(turn.role == "unit" for turn in self._work.values()))
 
     def _take(self, slot: str, golden_due: Callable[[], bool]) -> Turn | None:
         if slot in self._loaded:
             return Turn(self._loaded.pop(slot), loaded=True)
-        if not (self._waiting or slot in self._assigned or self._awaits_scan()):
+        waiting = next((unit for unit in self._waiting if slot not in self._shunned.get(unit, ())), None)
+        if waiting is None and slot not in self._assigned and not self._awaits_scan():
             return None
         if self._golden is not None and golden_due():
             at_work = any(turn.role == "golden" for turn in self._work.values())
             return None if at_work else Turn(self._golden, "golden")  # there is one golden unit
         if slot in self._assigned:
             return Turn(self._assigned.pop(slot))
-        return Turn(self._waiting.popleft()) if self._waiting else None
+        if waiting is None:
+            return None
+        self._waiting.remove(waiting)
+        return Turn(waiting, origin=self._origin(waiting, slot))
+
+    def _origin(self, unit: str, slot: str) -> str | None:
+        """The slot that the board of a unit still stands in that comes to another one."""
+        mine = (name for name in self._shunned.get(unit, ()) if self._last.get(name) == unit and name != slot)
+        return next(mine, None)
 
     def _awaits_scan(self) -> bool:
         return self._scanned and (self._expected is None or bool(self._expected))
@@ -121,9 +136,34 @@ class Queue:
     def over(self, slot: str) -> None:
         """The slot's turn has ended."""
         with self._changed:
-            self._work.pop(slot, None)
+            turn = self._work.pop(slot, None)
+            if turn is not None:
+                self._shunned.pop(turn.unit, None)
             self._loading.discard(slot)
             self._changed.notify_all()
+
+    def elsewhere(self, slot: str) -> bool:
+        """Whether another slot that is in use could have the unit of this slot's turn, which was blocked in it."""
+        with self._changed:
+            shunned = self._shunned.get(self._work[slot].unit, set()) | {slot}
+            return not self._over() and any(name not in shunned and name not in self._out for name in self._slots)
+
+    def move(self, slot: str) -> None:
+        """The slot's turn has ended blocked, and its unit is the next of the slots that have not blocked it yet."""
+        with self._changed:
+            unit = self._work[slot].unit
+            shunned = self._shunned.get(unit, set()) | {slot}
+            self.over(slot)
+            self._shunned[unit] = shunned
+            self._waiting.appendleft(unit)
+            self._changed.notify_all()
+
+    def _give_up(self) -> None:
+        """A unit that every slot in use has blocked stays as it ended."""
+        used = [slot for slot in self._slots if slot not in self._out]
+        for unit in [each for each in self._waiting if each in self._shunned]:
+            if all(slot in self._shunned[unit] for slot in used):
+                self._waiting.remove(unit)
 
     def give_back(self, slot: str) -> None:
         """The slot's turn could not begin: its unit is the next of the others, or to be scanned again."""
@@ -184,6 +224,8 @@ class Queue:
             elif slot not in waiting:
                 raise UsageProblem(f"slot {slot} {self._why_not(slot)}: it cannot have another unit now")
             self._assigned[slot] = unit
+            if unit in self._waiting:  # a person gives it to this slot
+                self._waiting.remove(unit)
             if self._expected is not None:
                 self._expected.discard(unit)
             self._changed.notify_all()
@@ -218,6 +260,7 @@ class Queue:
                 raise UsageProblem(f"unit {unit} is in slot {slot}: wait for its end, or abort it")
             if unit in self._waiting:
                 raise UsageProblem(f"unit {unit} is to be tested again already")
+            self._shunned.pop(unit, None)
             if not self._scanned:
                 self._waiting.appendleft(unit)
             elif self._expected is not None:
@@ -260,6 +303,7 @@ class Queue:
             for kept in (self._loaded, self._assigned):
                 if slot in kept:
                     self._return(kept.pop(slot))
+            self._give_up()
             self._changed.notify_all()
             return not already
 
@@ -267,6 +311,8 @@ class Queue:
         """False: the slot was not out."""
         with self._changed:
             was = self._out.pop(slot, None)
+            for slots in self._shunned.values():  # it was put right: it may have again what it blocked
+                slots.discard(slot)
             self._changed.notify_all()
             return was is not None
 

@@ -24,6 +24,12 @@ from rig.records.sink import EventSink
 from rig.records.store import FOLDER, ArtifactStore, sha256_of
 from rig.scrub import scrub
 
+HALF_WRITTEN = "the board is half written: its content is not known"
+
+
+class Overran(KeyboardInterrupt):
+    """The station ends this attempt: a step takes longer than it may. Its text is the sentence."""
+
 
 @dataclass
 class Verdict:
@@ -46,6 +52,8 @@ def judged(problem: BaseException, secrets: Sequence[str] = ()) -> tuple[Outcome
         return Outcome.BLOCKED, problem.code, sentence
     if isinstance(problem, UnitFailed):
         return Outcome.FAIL, problem.code, sentence
+    if isinstance(problem, Overran):
+        return Outcome.BLOCKED, "step-timeout", sentence
     if isinstance(problem, Aborted | KeyboardInterrupt):
         return Outcome.ABORTED, None, sentence
     if isinstance(problem, Coded):
@@ -164,9 +172,10 @@ class UnitRecord:
         """The end of the attempt: good only if its last step passed; a board left half written is said to be."""
         if self.verdict.outcome.good and not self.complete:
             self.verdict = Verdict(Outcome.BLOCKED, "crashed", "the attempt ended before its last step")
-        if self.half_written and self.verdict.outcome is Outcome.ABORTED:
-            self.verdict.code = "half-written"
-            self.verdict.sentence = f"{self.verdict.sentence}; the board is half written: its content is not known"
+        if self.half_written and not self.verdict.outcome.good:
+            if self.verdict.outcome is Outcome.ABORTED:
+                self.verdict.code = "half-written"
+            self.verdict.sentence = f"{self.verdict.sentence}; {HALF_WRITTEN}"
         self.emit(
             events.UnitEnded(
                 **self._who(),

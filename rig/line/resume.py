@@ -11,19 +11,36 @@ from rig.line import sampling
 from rig.line.books import Books, Course
 from rig.line.job import Job
 from rig.line.live import read_live
+from rig.line.study import Cell, cells_left
 from rig.records import events
-from rig.records.events import Event, Outcome
+from rig.records.events import Event, Outcome, Role
 from rig.records.journal import is_live
 from rig.records.run import RunFolder
 
 _WHO_DIED = "the rig died"
 
 
+@dataclass(frozen=True)
+class TurnOver:
+    """A unit was over in a slot, its retries included. `told`: by itself or its station, and not by a resume."""
+
+    slot: str
+    unit: str
+    role: Role
+    outcome: Outcome
+    code: str | None
+    told: bool = True
+
+
+Happened = TurnOver | events.SlotBack | events.LineReleased
+"""What slots, streak and golden schedule are told of, in order."""
+
+
 @dataclass
 class Past:
     """A run as its journal has it. `boards`: slot -> the unit whose board was put in last. `prompts`: how many were
     asked; `unanswered` of them are open; `out`: slots that are; `line`: the line is stopped; `approved`: the first
-    article."""
+    article; `history`: what the rules of the line count."""
 
     books: Books
     boards: dict[str, str] = field(default_factory=dict)
@@ -32,6 +49,7 @@ class Past:
     out: list[str] = field(default_factory=list)
     line: bool = False
     approved: bool = False
+    history: list[Happened] = field(default_factory=list)
 
     def put_in(self, slot: str, unit: str) -> None:
         """A board is in one slot only."""
@@ -40,11 +58,13 @@ class Past:
 
 @dataclass(frozen=True)
 class Order:
-    """Which units are left. `loaded`: slot -> unit whose board is in it; `first`: before all others; then `rest`."""
+    """Which units are left. `loaded`: slot -> unit whose board is in it; `first`: before all others; then `rest`. Of
+    a gage study: the measurements that are left, and `loaded`, which is where boards are."""
 
     loaded: dict[str, str]
     first: list[str]
     rest: list[str]
+    cells: list[Cell] = field(default_factory=list)
 
 
 def read_past(found: Sequence[Event], job: Job, slots: Sequence[Slot]) -> Past:
@@ -74,13 +94,45 @@ def read_past(found: Sequence[Event], job: Job, slots: Sequence[Slot]) -> Past:
         elif isinstance(event, events.LineStopped | events.LineReleased):
             past.line = isinstance(event, events.LineStopped)
     past.unanswered = list(asked)
+    past.history = turns_of(found, job.rules.golden.serial)
     return past
 
 
+def turns_of(found: Sequence[Event], golden: str | None) -> list[Happened]:
+    """Turns that ended, and what was released, from a run's events. A turn's end is that of its last attempt: after
+    it the slot is loaded anew, begins another unit, or its station ends. Boards that were parked had no turn."""
+    began: dict[tuple[str, int], events.UnitStarted] = {}
+    ended: dict[tuple[str, int], events.UnitEnded] = {}
+    for event in found:
+        if isinstance(event, events.UnitStarted):
+            began[event.unit, event.attempt] = event
+        elif isinstance(event, events.UnitEnded):
+            ended.setdefault((event.unit, event.attempt), event)  # the first end on record stands
+    happened: list[Happened] = []
+    then: dict[str, tuple[str, Role]] = {}  # slot -> whom it goes on with, seen from its end
+    for event in reversed(found):
+        if isinstance(event, events.UnitStarted):
+            then[event.slot] = event.unit, event.role
+        elif isinstance(event, events.Prompted) and event.what == "load" and event.slot:
+            then.pop(event.slot, None)
+        elif isinstance(event, events.RunResumed | events.RunEnded):
+            then.clear()
+        elif isinstance(event, events.SlotBack | events.LineReleased):
+            happened.append(event)
+        elif isinstance(event, events.UnitEnded) and ended[event.unit, event.attempt] is event:
+            start = began.get((event.unit, event.attempt))
+            if start is None or then.get(event.slot) == (event.unit, start.role):
+                continue
+            if start.role == "unit" or event.unit == golden:
+                told = not (event.sentence or "").startswith(_WHO_DIED)
+                happened.append(TurnOver(event.slot, event.unit, start.role, event.outcome, event.code, told))
+    return happened[::-1]
+
+
 def first_boards(job: Job, slots: Sequence[str]) -> dict[str, str]:
-    """slot -> unit whose board is in it when a run begins: first unit, first slot. None where units are scanned, or
-    the golden unit comes first."""
-    if job.scanned or job.rules.golden.serial is not None:
+    """slot -> unit whose board is in it when a run begins: first unit, first slot. None where units are scanned, the
+    golden unit comes first, or a study draws the order."""
+    if job.scanned or job.rules.golden.serial is not None or job.study is not None:
         return {}
     return dict(zip(slots, job.units, strict=False))
 
@@ -137,7 +189,8 @@ def units_left(found: Sequence[Event], job: Job, slots: Sequence[Slot]) -> bool:
     """Whether a run, by its events, has units to go on with."""
     past = read_past(found, job, slots)
     order = order_of(past, job, slots)
-    return bool(past.books.open() or order.loaded or order.first or order.rest)
+    begun = order.cells if job.study is not None else order.loaded or order.first or order.rest
+    return bool(past.books.open() or begun)
 
 
 def order_of(past: Past, job: Job, slots: Sequence[Slot]) -> Order:
@@ -148,6 +201,9 @@ def order_of(past: Past, job: Job, slots: Sequence[Slot]) -> Order:
     command would put another one in. People are asked for every board.
     """
     books = past.books
+    if job.study is not None:
+        names = [slot.name for slot in slots]
+        return Order(past.boards, [], [], cells_left(job.study, job.units, names, books))
     left = [unit for unit in books.units if not books.done(unit) or sample_is_owed(books, unit, job)]
     half = [course.unit for course in books.half_written()]
     last = {unit: books.last(unit) for unit in left}

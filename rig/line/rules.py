@@ -20,6 +20,7 @@ class Retry(_Rule):
 
     attempts: int = Field(default=1, ge=1, le=10)  # in all, the first one included
     codes: list[str] = []  # failure codes worth another try; none: no unit is tried again
+    other_slot: bool = False  # a unit that is blocked at the end is given to a slot that it was not blocked in
 
 
 class Quarantine(_Rule):
@@ -49,9 +50,28 @@ class Sampling(_Rule):
     reboots: int = Field(default=10, ge=1)
 
 
+class Known(_Rule):
+    """Where a measurement's control chart lies, in the measurement's own unit."""
+
+    centre: float
+    sigma: float = Field(gt=0)
+
+
+class Spc(_Rule):
+    """Which measurements are watched while the batch runs, slot by slot, by which rules of Western Electric. `stop`:
+    the line stops when one fires; else it is noted. A chart's centre and sigma come from its first `baseline` good
+    values, unless they are `known`."""
+
+    measurements: list[str] = []  # none: nothing is watched
+    rules: list[Literal[1, 2, 3, 4]] = [1, 2, 3, 4]
+    stop: bool = False
+    baseline: int = Field(default=25, ge=8)
+    known: dict[str, Known] = {}
+
+
 class Label(_Rule):
-    """A label for each unit that passed: `template` with {unit}, {mac}, {batch}, {product}, {utc}, {firmware}; then
-    `command`, an argument list that is given the label's path as {file}."""
+    """A label for each unit that passed: `template` with {unit}, {mac}, {batch}, {product}, {utc}, {firmware},
+    {sha256}, {sha12}; then `command`, an argument list that is given the label's path as {file}."""
 
     template: Path | None = None
     command: list[str] = []
@@ -68,5 +88,6 @@ class Rules(_Rule):
     streak: Streak = Streak()
     golden: Golden = Golden()
     sampling: Sampling = Sampling()
+    spc: Spc = Spc()
     label: Label = Label()
     park_image: Path | None = None  # written to the board left in each slot when the run ends; None: nothing is

@@ -34,6 +34,7 @@ from rig.line.orders import Orders
 from rig.line.prompts import Prompts
 from rig.line.queue import Queue
 from rig.line.resume import Order, Past, close_past, first_boards, order_of, read_past, require_ended, sample_is_owed
+from rig.line.study import StudyQueue, cells_left, drawn, told
 from rig.line.worker import Crew, Worker
 from rig.records import events
 from rig.records.database import url_of
@@ -75,6 +76,7 @@ class Station:
         self.job = job
         self.folder = run
         self._loader = loader
+        loader.run = run.id
         self._on_event = on_event
         self._on_progress = on_progress
         self._resume = resume
@@ -179,7 +181,7 @@ class Station:
         }
         if past is None:
             emit(self._run_started(tools))
-            order = Order(first_boards(self.job, [slot.name for slot in self.slots]), [], list(self.job.units))
+            order = self._first_order(emit)
         else:
             close_past(past, self.slots, emit, self._loader.confirm_off)
             emit(
@@ -198,6 +200,13 @@ class Station:
             text = f"a calibration past its date was waived: {self.job.waive_calibration}"
             emit(events.Noted(level="warning", text=text))
         return order
+
+    def _first_order(self, emit: Callable[[Event], None]) -> Order:
+        study, names = self.job.study, [slot.name for slot in self.slots]
+        if study is None:
+            return Order(first_boards(self.job, names), [], list(self.job.units))
+        emit(events.Noted(text=told(study, self.job.units, names)))
+        return Order({}, [], [], drawn(study, self.job.units, names))
 
     def _run_started(self, tools: dict[str, str]) -> events.RunStarted:
         product, last = limited(self.slots[0].product, self.job), self.job.stages[-1]
@@ -226,16 +235,18 @@ class Station:
         job, names = self.job, [slot.name for slot in self.slots]
         asks_who = job.rules.operator == "required" and not job.operator
         self._emit = ground.emit
-        queue = Queue(
+        queue = self._queue = Queue(
             order.rest, names, self._stopped, first=order.first, loaded=order.loaded, golden=job.rules.golden.serial,
             scanned=job.scanned, open_end=job.scanned and not job.units, identified=not asks_who,
             one_by_one=job.rules.first_article and not (past is not None and past.approved),
+        ) if job.study is None else StudyQueue(
+            order.cells, names, self._stopped, inside=order.loaded, identified=not asks_who
         )  # fmt: skip
-        self._queue = queue
         begun = past.prompts if past is not None else 0
         prompts = Prompts(ground.emit, self._stopped, ask=self._loader.ask, attended=self._attended, begun=begun)
         self._prompts = prompts
         line = Line(ground, queue, prompts, self.slots, self._journal_lost)
+        line.recall(past.history if past is not None else ())
         control = stack.enter_context(ControlServer(ground.address.parent, self.do))
         live = self._live = Live(self.folder.path, names, self._fixed(str(control.address)), self._standing)
         stack.callback(self._close_live, live)
@@ -313,11 +324,15 @@ class Station:
             why = "no slot was left to work in"
             if len(self._queue.out) < len(self.slots):
                 why = "the line was stopped" if self._queue.line is not None else "the run was ended before"
-            emit(events.Noted(level="warning", text=f"{left} unit(s) were not started: {why}"))
+            what = "unit(s)" if self.job.study is None else "measurement(s) of the study"
+            emit(events.Noted(level="warning", text=f"{left} {what} were not started: {why}"))
 
     def _exit_code(self) -> Exit:
-        found = self._books.outcomes()
-        outcomes = set(found.values())
+        outcomes = set(self._books.outcomes().values())
+        if self.job.study is not None:
+            outcomes |= {each.outcome for each in self._books.all_of_units()} - {Outcome.BLOCKED, Outcome.ABORTED}
+            names = [slot.name for slot in self.slots]
+            outcomes |= {None} if cells_left(self.job.study, self.job.units, names, self._books) else set()
         if self._stopped.is_set() or Outcome.ABORTED in outcomes:
             return Exit.ABORTED
         if outcomes & {Outcome.FAIL, Outcome.UNVERIFIED}:
@@ -384,6 +399,12 @@ class Station:
         """None: nobody knows, they come as they are scanned."""
         return None if self.job.scanned and not self.job.units else len(self._books.units)
 
+    def _counters(self) -> dict[str, int | None]:
+        """`remaining` None: as many as come."""
+        found: dict[str, int | None] = dict(self._books.counters())
+        is_open = self._units_total() is None and not self._queue.closed
+        return found | {"remaining": None} if is_open else found
+
     def _standing(self) -> dict[str, Any]:
         queue, why = self._queue, None
         if self._ended:
@@ -398,5 +419,5 @@ class Station:
             state = "running"
         return {
             "state": state, "why": why, "operator": self._operator(), "units_total": self._units_total(),
-            "counters": self._books.counters(), "out": queue.out, "prompts": self._prompts.listed(),
+            "counters": self._counters(), "out": queue.out, "prompts": self._prompts.listed(),
         }  # fmt: skip

@@ -16,6 +16,7 @@ from rig.line.boot import Boot, boot_unseen, require_boot, require_listed, watch
 from rig.line.contact import check_contact
 from rig.line.identity import another_board, identity_of
 from rig.line.place import Place
+from rig.line.timing import LINK, timed_at
 from rig.line.writes import cut_off
 from rig.records.backups import Backup, BackupStore
 from rig.records.blocks import BlockStore
@@ -35,8 +36,9 @@ def identify(place: Place) -> ChipIdentity:
     """Link checks first, then power; contact; chip, flash, MAC. UnitFailed for another chip than the product's,
     BenchBlocked("wrong-board") for another board than the unit had in its earlier attempts."""
     record = place.record
-    check_contact(place)
-    who = place.rom.identify(place.link, place.progress)
+    with timed_at(place, LINK):
+        check_contact(place)
+        who = place.rom.identify(place.link, place.progress)
     record.measure("chip", who.chip or "")
     record.measure("flash_id", who.flash_id.hex() if who.flash_id else "")
     record.measure("mac", who.mac or "")

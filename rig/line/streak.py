@@ -27,10 +27,15 @@ class Streak:
             self.length += 1
         else:
             return None
-        most = self._rule.failures_in_a_row
-        if most == 0 or self.length < most:
+        if not self.stops:
             return None
+        most = self._rule.failures_in_a_row
         return f"{self.length} unit{'s' if self.length > 1 else ''} failed in a row: the line stops at {most}"
+
+    @property
+    def stops(self) -> bool:
+        """So many have failed in a row that the line does."""
+        return 0 < self._rule.failures_in_a_row <= self.length
 
     def reset(self) -> None:
         """A person lets the line go on: the count begins anew."""

@@ -83,16 +83,20 @@ class Worker:
         crew, name = self._crew, self.slot.name
         while (turn := self._next()) is not None:
             self._aborted.clear()
-            before = crew.ground.books.attempts(turn.unit)
+            before, moves = crew.ground.books.attempts(turn.unit), False
             try:
                 course = self._turn(turn)
                 if course is not None:
                     crew.foreman.turn_over(self.slot, turn, course)
+                    moves = self._moves(turn, course)
             except Exception as problem:  # noqa: BLE001 - whatever it is, it is this slot's and no other's
                 self._give_up(turn, before, problem)
             else:
                 if course is None:
                     crew.queue.give_back(name)
+                elif moves:
+                    self.board = None  # it is somebody else's to work on from here
+                    crew.queue.move(name)
                 else:
                     crew.queue.over(name)
             crew.live.changed()
@@ -102,6 +106,17 @@ class Worker:
         if name not in crew.queue.out:
             crew.live.rest(name, scanned=crew.ground.job.scanned)
         return crew.queue.next(name, lambda: crew.foreman.golden_due(name))
+
+    def _moves(self, turn: Turn, course: Course) -> bool:
+        """Whether the unit is given to another slot, since this one blocked it; said on record."""
+        ground, stopped = self._crew.ground, self._crew.ground.stopped.is_set() or self._aborted.is_set()
+        if not ground.job.rules.retry.other_slot or turn.role != "unit" or stopped:
+            return False
+        if course.outcome is not Outcome.BLOCKED or not self._crew.queue.elsewhere(self.slot.name):
+            return False
+        text = f"unit {turn.unit} is given to another slot: slot {self.slot.name} blocked it ({course.code})"
+        ground.emit(events.Noted(unit=turn.unit, slot=self.slot.name, text=text, details={"moved": course.code}))
+        return True
 
     def _give_up(self, turn: Turn, before: int, problem: Exception) -> None:
         try:
@@ -132,6 +147,7 @@ class Worker:
         if not turn.loaded or (crew.resumed and self.slot.table.change is None):
             crew.live.begin(self.slot.name, "loading", turn.unit)
             crew.loader.next_board(self.slot, turn, crew.prompts, over=lambda: crew.queue.closed)
+        crew.loader.is_in(self.slot, turn.unit)
         self.board = turn.unit if turn.role == "unit" else None  # nothing is ever written to a golden one
         golden = crew.ground.job.stages[-1]
         stages = crew.ground.job.stages
@@ -219,10 +235,19 @@ class Worker:
         return self._tried(course.unit, stage, "unit", rules.sampling.reboots) or course
 
     def _same_board(self, unit: str) -> None:
-        known = dict.fromkeys(self._crew.ground.books.identities(unit))
+        """A warning where number and board do not go together: boards were mixed up, or numbers."""
+        ground = self._crew.ground
+        known, told = dict.fromkeys(ground.books.identities(unit)), []
         if len(known) > 1:
-            text = f"unit {unit} was {', then '.join(known)}: another board was in the slot, or it got a new name"
-            self._crew.ground.emit(events.Noted(unit=unit, slot=self.slot.name, level="warning", text=text))
+            names = ", then ".join(known)
+            told.append(f"unit {unit} was {names}: another board was in the slot, or it got a new name")
+        if twins := ground.books.twins(unit):
+            told.append(
+                f"the board of unit {unit} calls itself {[*known][-1]}, as that of unit {', '.join(twins)} did: one "
+                "board was put in under two numbers, or two boards share an identity; look before either is used"
+            )
+        for text in told:
+            ground.emit(events.Noted(unit=unit, slot=self.slot.name, level="warning", text=text))
 
     def park(self, stage: Stage) -> None:
         """The park image onto the board that is left in the slot. It counts nowhere."""

@@ -203,6 +203,8 @@ class Book:
     @_take.register
     def _(self, event: events.UnitEnded) -> None:
         mine = self._of(event)
+        if mine.outcome is not None:
+            return  # the first end on record stands
         mine.outcome, mine.code, mine.sentence = event.outcome, event.code, event.sentence
         mine.ended, mine.end_ns = event.utc, event.mono_ns
         mine.cycle_s = (event.mono_ns - mine.start_ns) / 1e9 if event.boot_id == mine.boot_id else None

@@ -94,7 +94,8 @@ class Line:
     tiles: list[Tile]
     prompts: list[LivePrompt]
     counters: dict[str, int]
-    remaining: int | None
+    remaining: int | None  # None: open, or nobody knows
+    open: bool  # units come as they are scanned, as many as come
     total: int | None
     numbers: Numbers
     history: list[Attempt]
@@ -135,6 +136,7 @@ def line_of(run: RunView) -> Line:
         prompts=live.prompts if live and at_work else [],
         counters=counted,
         remaining=remaining,
+        open=bool(at_work and live and live.scanned and live.units_total is None),
         total=total,
         numbers=book.numbers(),
         history=book.attempts[: -HISTORY - 1 : -1],

@@ -60,6 +60,7 @@ class Live(_Part):
     batch: str | None = None
     product: str = ""
     mains: bool = False
+    scanned: bool = False
     units_total: int | None = None
     counters: dict[str, int | None] = {}
     slots: dict[str, LiveSlot] = {}

@@ -316,7 +316,8 @@ class SlotBack(_Event):
 
 
 class LineStopped(_Event):
-    """No further unit is begun until a person lets the line go on. `rule`: `streak`, `golden`, `first-article`."""
+    """No further unit is begun until a person lets the line go on. `rule`: `streak`, `golden`, `spc`,
+    `first-article`."""
 
     kind: Literal["line-stopped"] = "line-stopped"
     rule: str

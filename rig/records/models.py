@@ -9,11 +9,11 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Dialect, Index
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Index
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
-LAYOUT = 1  # of these tables; a database of another layout is built anew
+LAYOUT = 2  # of these tables; a database of another layout is built anew
 
 
 class Utc(TypeDecorator[datetime]):
@@ -47,17 +47,20 @@ class Layout(Base):
 
 class Run(Base):
     """One run. `lines`, `bytes`, `head`: how much of its journal is in here, and the digest of all that, which is the
-    chain's head where every line carries a link."""
+    chain's head where every line carries a link. `link`: the last link that a line carries itself, 64 zeros where
+    none does. `duration_s` is the last sitting's, `worked_s` that of all of them."""
 
     __tablename__ = "runs"
     run: Mapped[str] = mapped_column(primary_key=True)
     lines: Mapped[int]
     bytes: Mapped[int]
     head: Mapped[str]
+    link: Mapped[str]
     started: Mapped[datetime | None]
     ended: Mapped[datetime | None]
     exit_code: Mapped[int | None]
     duration_s: Mapped[float | None]
+    worked_s: Mapped[float | None]
     resumed: Mapped[int]  # how often it was taken up again
     command: Mapped[str | None]
     station: Mapped[str | None]
@@ -89,7 +92,9 @@ class Instrument(Base):
 
 class Attempt(Base):
     """One attempt at one unit, with all that a record must carry. `outcome` None: its journal has no end of it (yet).
-    `half_written`: writing had begun and was not verified by then. `line`: where it began."""
+    `half_written`: writing had begun and was not verified by then. `line`: where it began. `planned`: the image is
+    the one that was planned for this very board, else the run's. `start_ns`, `end_ns`: the station's monotonic clock
+    in nanoseconds; `cycle_s` between them, NULL where they are of two boots of it."""
 
     __tablename__ = "attempts"
     run: Mapped[str] = mapped_column(primary_key=True)
@@ -115,7 +120,15 @@ class Attempt(Base):
     identity: Mapped[str | None] = mapped_column(index=True)
     image: Mapped[str | None]
     image_sha256: Mapped[str | None]
+    planned: Mapped[bool]
+    overrides: Mapped[str | None]
     backup_sha256: Mapped[str | None]
+    backup_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    backup_verified_by: Mapped[str | None]
+    boot_id: Mapped[str]
+    start_ns: Mapped[int] = mapped_column(BigInteger)
+    end_ns: Mapped[int | None] = mapped_column(BigInteger)
+    cycle_s: Mapped[float | None]
     half_written: Mapped[bool]
     write_verified: Mapped[bool | None]
     supply_off_confirmed: Mapped[bool | None]
@@ -145,6 +158,8 @@ class Phase(_OfAttempt, Base):
     duration_s: Mapped[float]
     code: Mapped[str | None]
     sentence: Mapped[str | None]
+    start_ns: Mapped[int | None] = mapped_column(BigInteger)
+    end_ns: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class Measurement(_OfAttempt, Base):

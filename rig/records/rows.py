@@ -40,6 +40,7 @@ class Rows:
     touched: dict[tuple[str, int], int] = field(default_factory=dict)
     by_line: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
     _reworked: set[str] = field(default_factory=set)
+    _opened: dict[tuple[str, int, str], int] = field(default_factory=dict)  # a step of an attempt -> mono_ns
 
     @property
     def lines(self) -> int:
@@ -49,20 +50,30 @@ class Rows:
     def of(cls, run: str) -> Rows:
         """Nothing read yet. `run`: what it is called should its journal have no beginning."""
         told: Row = dict.fromkeys(_OF_RUN) | {"tasks": [], "tools": {}, "profiles": {}, "job": {}}
-        ends: Row = dict.fromkeys(("started", "ended", "exit_code", "duration_s"))
-        return cls({"run": run, "resumed": 0} | ends | told)
+        ends: Row = dict.fromkeys(("started", "ended", "exit_code", "duration_s", "worked_s"))
+        return cls({"run": run, "resumed": 0, "link": START} | ends | told)
+
+    @classmethod
+    def of_events(cls, run: str, told: Iterable[events.Event]) -> Rows:
+        """A journal that was read already. Its digests are not computed: for readers, not for the database."""
+        rows = cls.of(run)
+        for event in told:
+            rows.digests.append("")
+            rows._take(event)
+        return rows
 
     def feed(self, lines: Iterable[bytes], path: Path) -> None:
         """Take in the next lines (whole, without the newline). UsageProblem names the line that is no event; what
         came before it is taken in."""
         for line in lines:
-            body, _ = split(line)
+            body, own = split(line)
             try:
                 event = events.parser.validate_json(body)
             except ValidationError as problem:
                 raise UsageProblem(f"{path}, line {self.lines + 1} is not an event of this rig.") from problem
             self.size += len(line) + 1
             self.digests.append(link(self.digests[-1], body))
+            self.run["link"] = own or self.run["link"]
             self._take(event)
 
     def run_row(self) -> Row:
@@ -83,6 +94,7 @@ class Rows:
             self.run["started"] = event.utc
         if isinstance(event, events.PhaseStarted):
             self._attempt(event)
+            self._opened[event.unit, event.attempt, event.phase] = event.mono_ns
         elif (take := takers.get(type(event))) is not None:
             take(event)
         else:
@@ -99,7 +111,9 @@ class Rows:
         self._entry(event)
 
     def _run_ended(self, event: events.RunEnded) -> None:
-        self.run |= {"ended": event.utc, "exit_code": event.exit_code, "duration_s": event.duration_s}
+        worked = (self.run["worked_s"] or 0.0) + event.duration_s
+        self.run |= {"ended": event.utc, "exit_code": event.exit_code, "duration_s": event.duration_s,
+                     "worked_s": worked}  # fmt: skip
         self._entry(event)
 
     def _attempt(self, event: Any) -> Row:
@@ -112,7 +126,9 @@ class Rows:
                 "unit": event.unit, "attempt": event.attempt, "line": self.lines, "slot": event.slot,
                 "task": "convert", "role": "unit", "operator": self.run["operator"], "suite": None, "flasher": None,
                 "started": event.utc, "ended": None, "duration_s": None, "outcome": None, "code": None,
-                "sentence": None, "mac": None, "identity": None, "backup_sha256": None, "half_written": False,
+                "sentence": None, "mac": None, "identity": None, "backup_sha256": None, "backup_bytes": None,
+                "backup_verified_by": None, "planned": False, "overrides": None, "boot_id": event.boot_id,
+                "start_ns": event.mono_ns, "end_ns": None, "cycle_s": None, "half_written": False,
                 "write_verified": None, "supply_off_confirmed": None, "reworked": event.unit in self._reworked,
                 "instruments": [_plain(each) for each in self.instruments],
             }  # fmt: skip
@@ -128,14 +144,22 @@ class Rows:
 
     def _unit_ended(self, event: events.UnitEnded) -> None:
         row = self._attempt(event)
+        if row["outcome"] is not None:
+            return  # the first end on record stands
         row |= {
             "ended": event.utc, "outcome": str(event.outcome), "code": event.code, "sentence": event.sentence,
             "duration_s": event.duration_s, "mac": event.mac or row["mac"],
             "identity": event.identity or row["identity"], "supply_off_confirmed": event.supply_off_confirmed,
+            "end_ns": event.mono_ns,
+            "cycle_s": (event.mono_ns - row["start_ns"]) / 1e9 if event.boot_id == row["boot_id"] else None,
         }  # fmt: skip
 
     def _planned(self, event: events.Planned) -> None:
-        self._attempt(event).update(image=event.image, image_sha256=event.image_sha256)
+        row = self._attempt(event)
+        row.update(
+            mac=event.mac or row["mac"], image=event.image, image_sha256=event.image_sha256, planned=True,
+            overrides=", ".join(event.overrides) or None,
+        )  # fmt: skip
         self._entry(event)
 
     def _write_begun(self, event: events.WriteBegun) -> None:
@@ -147,7 +171,9 @@ class Rows:
         self._entry(event)
 
     def _phase_ended(self, event: events.PhaseEnded) -> None:
-        self._add("phases", event, "phase", "outcome", "duration_s", "code", "sentence")
+        row = self._add("phases", event, "phase", "outcome", "duration_s", "code", "sentence")
+        began = self._opened.get((event.unit, event.attempt, event.phase))
+        row |= {"start_ns": began, "end_ns": event.mono_ns}
 
     def _measured(self, event: events.Measured) -> None:
         value = event.value
@@ -163,7 +189,10 @@ class Rows:
 
     def _backup_kept(self, event: events.BackupKept) -> None:
         self._add("backups", event, "identity", "path", "sha256", "size", "verified_by")
-        self._attempt(event).update(identity=event.identity, backup_sha256=event.sha256)
+        self._attempt(event).update(
+            identity=event.identity, backup_sha256=event.sha256, backup_bytes=event.size,
+            backup_verified_by=event.verified_by,
+        )  # fmt: skip
 
     def _artifact_kept(self, event: events.ArtifactKept) -> None:
         self._add("artifacts", event, "name", "path", "sha256")

@@ -27,6 +27,7 @@ from typing import Any
 from rig.errors import RigError, UsageProblem
 from rig.files import write_durably
 from rig.sim import faults, firmware
+from rig.sim.drawer import Drawer
 from rig.sim.flash import SIZE
 from rig.sim.psu import PERSONALITIES, PsuServer
 from rig.sim.scope import Scope
@@ -112,6 +113,9 @@ class SimBench:
         self._seed = random.randrange(1, 1 << 20) if options.seed is None else options.seed
         self._numbers = itertools.count((self._seed << 3) + 1)  # of units out of the box; slots change side by side
         self.ports: dict[str, dict[str, str]] = {}
+        self._drawer = Drawer(self.folder / "drawer")
+        self._named: dict[str, str] = {}  # slot -> whose board is in it, as far as anybody has said
+        self._changing = threading.Lock()
         self._control: socketserver.ThreadingUnixStreamServer | None = None
 
     def __enter__(self) -> SimBench:
@@ -244,8 +248,9 @@ class SimBench:
         threading.Thread(target=self._control.serve_forever, args=(0.05,), daemon=True).start()
 
     def hand(self, message: dict[str, Any]) -> dict[str, Any]:
-        """One request to a slot: `change` puts the next unit in, or the one whose `flash` (a file) and `efuse` are
-        given, as `dump` told them; faults begin and are healed, the others go to the board as they are."""
+        """One request to a slot: `change` puts the next board in, that of `unit` if it was here before, or the one
+        whose `flash` (a file) and `efuse` are given, as `dump` told them; faults begin and are healed, the others go
+        to the board as they are."""
         slot = message.pop("slot")
         if slot not in self.boards:
             return {"error": f"no slot {slot}; there are {', '.join(self.boards)}"}
@@ -255,8 +260,8 @@ class SimBench:
         if message["op"] == "change" and "flash" in message:
             return board.ask(op="load-flash", flash=message["flash"], efuse=message["efuse"])
         if message["op"] == "change":
-            flash, efuse = self.next_board(slot)
-            return board.ask(op="load-flash", flash=str(flash), efuse=efuse.hex())
+            with self._changing:
+                return self._change(slot, message)
         if message["op"] in ("fault", "supply-fault"):
             name = ("supply-" if message["op"] == "supply-fault" else "") + message["name"]
             return self._begin(slot, name, message.get("options", {}))
@@ -267,6 +272,48 @@ class SimBench:
             active = {"active": board.ask(op="faults")["active"], "supply": self._supply_of(slot).faults}
             return {"faults": faults.catalogue()} | active
         return board.ask(**message)
+
+    def _change(self, slot: str, told: Mapping[str, str]) -> dict[str, Any]:
+        """The board of `unit`, if it was here in this `run`, from the drawer or from another slot (`origin`, where it
+        is said); else the next one out of the box. The one that goes out is `before`'s, where that is said."""
+        unit, before, run = (told.get(each) for each in ("unit", "before", "run"))
+        name = f"{run}/{unit}" if unit else None
+        if before:
+            self._named[slot] = f"{run}/{before}"
+        if name and told.get("origin") in self.boards:
+            self._named[told["origin"]] = name
+        there = next((other for other, whose in self._named.items() if whose == name), slot)
+        both = dict.fromkeys((there, slot))
+        for each in both:
+            if self.boards[each].ask(op="status")["on"]:
+                where = "the output" if each == slot else f"the output of slot {each}, where that board is,"
+                return {"error": f"{where} is on: a board is changed only with its supply off"}
+        for each in both:
+            self._put_away(each)
+        if there != slot:
+            self._put_in(there, None)
+        return self._put_in(slot, name)
+
+    def _put_away(self, slot: str) -> None:
+        """A board that nobody has named is never asked for again."""
+        name = self._named.pop(slot, None)
+        if name is not None:
+            path = self.folder / f"{slot}.out"
+            efuse = self.boards[slot].ask(op="dump", path=str(path))["efuse"]
+            self._drawer.put(name, path.read_bytes(), efuse)
+
+    def _put_in(self, slot: str, name: str | None) -> dict[str, Any]:
+        kept = self._drawer.take(name) if name is not None else None
+        if kept is None:
+            flash, fuses = self.next_board(slot)
+            efuse = fuses.hex()
+        else:
+            flash, efuse = self.folder / f"{slot}.flash", kept[1]
+            flash.write_bytes(kept[0])
+        answer = self.boards[slot].ask(op="load-flash", flash=str(flash), efuse=efuse)
+        if name is not None and "error" not in answer:
+            self._named[slot] = name
+        return answer
 
     def _begin(self, slot: str, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """A fault of the slot's board, or of the supply that feeds it. Raises UsageProblem."""

@@ -73,6 +73,7 @@ class Board:
         self._op_end = math.inf
         self._baud_at = math.inf
         self._last_traffic = now
+        self._looked = now  # when the host's port was last read
         self._anchor = (now, 0)  # (wall seconds, guest nanoseconds) that are the same moment
         # (guest ns of its stop bit, byte, baud)
         self._out: dict[int, deque[tuple[int, int, int]]] = {1: deque(), 2: deque()}
@@ -240,6 +241,7 @@ class Board:
             self._run_chip(now)
         self._live(now)
         self.uart1.pull(now)
+        self._looked = now
         self.uart2.pull(now)
         self.uart2.arrived(now, _LOG_BAUD)
         reset_every = self.spec.reset_every
@@ -302,8 +304,16 @@ class Board:
         if now >= self._baud_at:
             self._baud_at = math.inf
             self.rom.finish_baud_change(now)
-        if now >= self._window_end:
+        if now >= self._window_end and not self._heard_in_time():
             self._leave_rom(now)
+
+    def _heard_in_time(self) -> bool:
+        """Whether the host linked before the window was over. What is in its port by now came since it was last read:
+        a board that got to it late, starved of the machine's time, takes it for written then."""
+        self.uart1.pull(max(self._looked, self._window_end - ROM_WINDOW_S))
+        for at, data in self.uart1.arrived(self._window_end, self.rom.baud):
+            self._receive(at, data)
+        return self.rom.linked
 
     def _run_chip(self, now: float) -> None:
         target, until = self._guest(now), time.monotonic() + self.run_budget_s

@@ -143,6 +143,7 @@ class _Active:
     begun: bool = False
     disturbance: Disturbance | None = None
     ends: float = math.inf  # wall time: an unplugged port comes back
+    touches: int = 0  # boards put in since it began
 
 
 class Disturbances:
@@ -181,6 +182,7 @@ class Disturbances:
         for key, active in list(self._active.items()):
             if active.fault.where == "board":
                 self.heal(key)
+            active.touches += active.begun
         self._touch()
 
     def in_jig(self, there: bool) -> None:
@@ -261,7 +263,18 @@ class Disturbances:
             active.wire.plug()
         self._touch()
 
+    def _needle_ohms(self) -> float:
+        """What a worn needle has at this touch: more with each board, and up or down by a chance that is seeded."""
+        worn = self._active.get("worn-needle")
+        if worn is None or not worn.begun:
+            return 0.0
+        options = worn.options
+        chance = random.Random(f"{self._seed} {worn.touches}").uniform(-options["spread"], options["spread"])
+        ohms: float = options["ohms"] + options["per_board"] * worn.touches + chance
+        return max(0.0, ohms)
+
     def _touch(self) -> None:
         """The rail's contact, from all that bears on it."""
+        self._rail.contact_ohms = self._needle_ohms()
         open_needle = any(self._holds(f"open-pin {pin}") is not None for pin in ("3v3", "gnd"))
         self._rail.contact = self._in_jig and not open_needle and self._holds("short") is None

@@ -112,6 +112,19 @@ _BOARDS = [
         apart="pin",
     ),
     Fault(
+        "worn-needle", "jig",
+        "resistance in the 3v3 contact: the board stands lower than the supply's terminals by what it draws times "
+        "that, and resets where that is below its reset level; the supply shows nothing of it",
+        "a needle whose tip or spring is worn, oxidised or full of flux; a new one has less than 0.1 ohm (recalled), "
+        "how it ages is a guess",
+        {
+            "ohms": Option(1.0, "resistance at first", 0, 100),
+            "per_board": Option(0.0, "so many ohms more with each board that is put in", 0, 100),
+            "spread": Option(0.0, "each touch differs by up to so many ohms, up or down", 0, 100),
+            "after": _AFTER,
+        },
+    ),
+    Fault(
         "rx1-driver", "board",
         "another output fights the adaptor for RX1: a bit that it wins reads high, a byte whose start bit it wins is "
         "no byte; a tuyamcu besides sends its own frames at 9600 baud",

@@ -8,6 +8,7 @@ that nobody stands at the table. Tests and studies besides ask for faults: `faul
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 from pathlib import Path
@@ -42,13 +43,19 @@ def _asked(op: str, words: list[str]) -> dict[str, Any]:
     return {"name": words[0], **({"options": pairs(words[1:])} if words[1:] else {})}
 
 
+def _units() -> dict[str, str]:
+    """What a station tells its `change` command: whose board is wanted, where it is, and which one goes out."""
+    told = {"unit": "RIG_UNIT", "origin": "RIG_FROM", "before": "RIG_UNIT_BEFORE", "run": "RIG_RUN"}
+    return {name: os.environ[variable] for name, variable in told.items() if os.environ.get(variable)}
+
+
 def main() -> int:
     if len(sys.argv) < 4 or (sys.argv[2] in ("fault", "supply-fault") and len(sys.argv) < 5):
         sys.stderr.write("usage: python -m rig.sim.hands CONTROL OP SLOT [FAULT [option=value ...]]\n")
         return 2
     control, op, slot = sys.argv[1:4]
     try:
-        answer = hand(Path(control), slot, op, **_asked(op, sys.argv[4:]))
+        answer = hand(Path(control), slot, op, **_asked(op, sys.argv[4:]), **(_units() if op == "change" else {}))
     except UsageProblem as problem:
         sys.stderr.write(f"{problem}\n")
         return 2

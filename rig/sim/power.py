@@ -51,7 +51,8 @@ class Rail:
         self.feed = Feed(rail, part)
         self.alive = False
         self._ohms = part.ohms
-        self._path_ohms = part.ohms + rail.cable_ohms
+        self._lead_ohms = part.ohms + rail.cable_ohms
+        self._contact_ohms = 0.0
         self._supply_farads = part.farads
         self._contact = True
         self._load = 0.0
@@ -97,6 +98,19 @@ class Rail:
             self._x = (self._supply_farads * drive.volts + board * self._x) / (self._supply_farads + board)
             self._ref = drive.volts
         self._contact = touches
+
+    @property
+    def contact_ohms(self) -> float:
+        """What a worn needle adds to the leads, in series, behind the supply's terminals: no meter sees its drop."""
+        return self._contact_ohms
+
+    @contact_ohms.setter
+    def contact_ohms(self, ohms: float) -> None:
+        self._contact_ohms = ohms
+
+    @property
+    def _path_ohms(self) -> float:
+        return self._lead_ohms + self._contact_ohms
 
     def sag(self, volts: float, seconds: float) -> None:
         """At the board, as by a bad contact, the rail is at `volts` for `seconds` of the board's time. The supply's
@@ -189,7 +203,8 @@ class Rail:
         """All that acts on it, and where it stands."""
         feed = self.feed
         return (
-            *(self._x, self._ref, self._load, self.alive, self._contact, self._released_at, self._sag_end),
+            *(self._x, self._ref, self._load, self.alive, self._contact, self._contact_ohms),
+            *(self._released_at, self._sag_end),
             *(feed.set_point.on, feed.set_point.volts, feed.set_point.amps, feed.fixed, feed.sag),
         )
 

@@ -1,0 +1,230 @@
+"""Measurements in Parquet files, a name's rows together, so that one name is read without the others.
+
+A plain table for any other reader: order, step, phase, name, unit_of, value, text, the four limits, outcome. What
+this program goes by is in the file's metadata: which row groups are of which name, and the sets of limits.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from reports.numbers import KEYS, LAST, ROWS, codes_of_limits, limit_type, measurement_rows, numeric, text_rows
+from reports.tables import LIMITS, OUTCOME, OUTCOMES, Name, Orders, typed
+
+GROUP = 1 << 17  # rows of a row group: a megabyte of values
+BUDGET = 300 << 20  # bytes of numbers that are kept once read
+META = b"rig"
+_TEXT = pa.dictionary(pa.int32(), pa.string())
+_COLUMNS = ["order", "value", "text", "limits", "outcome"]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Where a name's rows are. `first`: the least order. `rank`: its place among the names of its file."""
+
+    step: str
+    phase: str
+    name: str
+    unit_of: str
+    low: int  # row groups low to high, the last one not among them
+    high: int
+    texts: int  # rows that are texts
+    values: int  # rows that are numbers
+    first: int
+    rank: int
+
+    @property
+    def key(self) -> Name:
+        return Name(self.step, self.phase, self.name, self.unit_of)
+
+
+def write_numbers(path: Path, rows: Iterable[tuple[Name, pd.DataFrame]], sets: pd.DataFrame, *, plain: bool) -> None:
+    """Write a file of names' rows (`Numbers.rows_of`). `plain`: with the limits themselves, for other readers."""
+    columns = [
+        ("order", pa.int32()), *((key, _TEXT) for key in KEYS), ("value", pa.float64()), ("text", pa.string()),
+        *((name, pa.float64()) for name in LIMITS if plain), ("outcome", _TEXT), ("limits", pa.int32()),
+    ]  # fmt: skip
+    schema = pa.schema(columns)
+    blocks: list[Block] = []
+    told: dict[str, Any] = {}
+    values = {name: sets[name].to_numpy(dtype="float64") for name in LIMITS} if plain else {}
+    few = [*KEYS, *values, "outcome", "limits", "text"]
+    with pq.ParquetWriter(path, schema, compression="zstd", compression_level=1, use_dictionary=few) as writer:
+        at = 0
+        for rank, (name, table) in enumerate(rows):
+            text = table["text"].notna().to_numpy()
+            said = int(text.sum())
+            known = int(table["number"].notna().sum())
+            arrow = _arrow(table, name, values, schema, text if said else None)
+            writer.write_table(arrow, row_group_size=GROUP)
+            high = at + -(-len(table) // GROUP)
+            blocks.append(Block(**asdict(name), low=at, high=high, texts=said, values=known,
+                                first=int(table["order"].iloc[0]) if len(table) else 0, rank=rank))  # fmt: skip
+            at = high
+        told["limits"] = [[float(each) for each in row] for row in sets.to_numpy()]  # exact; NaN is JSON's extension
+        told["names"] = [asdict(block) for block in blocks]
+        writer.add_key_value_metadata({META: json.dumps(told).encode()})
+
+
+def _arrow(
+    table: pd.DataFrame, name: Name, values: Mapping[str, NDArray[np.float64]], schema: pa.Schema, text: Any
+) -> pa.Table:
+    n, limits = len(table), table["limits"].to_numpy()
+    told: dict[str, Any] = {"order": pa.array(table["order"].to_numpy(), pa.int32())}
+    first = pa.array(np.zeros(n, np.int32))
+    told |= {key: pa.DictionaryArray.from_arrays(first, [getattr(name, key)]) for key in KEYS}
+    told["value"] = pa.array(table["number"].to_numpy(), from_pandas=True)
+    texts = pa.nulls(n, pa.string()) if text is None else pa.array(table["text"].to_numpy(dtype=object), pa.string(),
+                                                                   from_pandas=True)  # fmt: skip
+    told["text"] = texts
+    told |= {key: pa.array(of[limits], from_pandas=True) for key, of in values.items()}
+    codes = pd.Categorical(table["outcome"], dtype=OUTCOME).codes.astype(np.int32)
+    told["outcome"] = pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), list(OUTCOMES))
+    told["limits"] = pa.array(limits, pa.int32())
+    return pa.table([told[field.name] for field in schema], schema=schema)
+
+
+class FileNumbers:
+    """Numbers of files by `write_numbers`, read a name at a time.
+
+    `parts`: each file with the order of what is called order in it (-1: left out), or None where it is the order.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Path, NDArray[np.int32] | None]], plan: Mapping[str, int]) -> None:
+        self._paths = [path for path, _ in parts]
+        self._maps = [order_of for _, order_of in parts]
+        self._blocks: dict[Name, list[tuple[int, Block]]] = {}
+        sets: list[pd.DataFrame] = []
+        begins: dict[Name, tuple[int, int, int]] = {}
+        for at, path in enumerate(self._paths):
+            told = json.loads((pq.read_metadata(path).metadata or {})[META])
+            sets.append(pd.DataFrame(told["limits"], columns=LIMITS, dtype="float64"))
+            order_of = self._maps[at]
+            for each in told["names"]:
+                block = Block(**each)
+                self._blocks.setdefault(block.key, []).append((at, block))
+                first = block.first if order_of is None else int(order_of[block.first])
+                begin = (plan.get(block.step, LAST), first, block.rank)
+                begins[block.key] = min(begin, begins.get(block.key, begin))
+        every = pd.concat(sets, ignore_index=True) if sets else pd.DataFrame(columns=LIMITS, dtype="float64")
+        self._limits = every.drop_duplicates().sort_values(LIMITS, ignore_index=True)
+        self._codes = [codes_of_limits(each.to_numpy(), self._limits) for each in sets]
+        self._ranks = sorted(self._blocks, key=lambda name: begins[name])
+        self._kept: OrderedDict[Name, pd.DataFrame] = OrderedDict()
+
+    def names(self) -> list[Name]:
+        return [name for name in self._ranks if self._some(name, "values") or not self._some(name, "texts")]
+
+    def all_names(self) -> list[Name]:
+        return list(self._ranks)
+
+    def _some(self, name: Name, what: str) -> bool:
+        return any(getattr(block, what) for _, block in self._blocks[name])
+
+    def of(self, name: Name) -> pd.DataFrame:
+        if name in self._kept:
+            self._kept.move_to_end(name)
+            return self._kept[name]
+        found = numeric(self.rows_of(name)) if self._has_texts(name) else self._read(name, text=False)
+        self._kept[name] = found
+        while len(self._kept) > 1 and sum(map(_bytes, self._kept.values())) > BUDGET:
+            self._kept.popitem(last=False)
+        return found
+
+    def rows_of(self, name: Name) -> pd.DataFrame:
+        if name not in self._blocks:
+            return typed({}, ROWS, 0)
+        return self._read(name, text=True)
+
+    def limits(self) -> pd.DataFrame:
+        return self._limits
+
+    def texts(self, orders: Orders) -> pd.DataFrame:
+        told = self._some_rows(orders, [name for name in self._ranks if self._has_texts(name)])
+        return text_rows({name: rows[rows["text"].notna()] for name, rows in told.items()})
+
+    def all_of(self, orders: Orders) -> pd.DataFrame:
+        return measurement_rows(self._some_rows(orders, self._ranks), self._limits)
+
+    def _has_texts(self, name: Name) -> bool:
+        return any(block.texts for _, block in self._blocks.get(name, []))
+
+    def _read(self, name: Name, *, text: bool) -> pd.DataFrame:
+        columns = [each for each in _COLUMNS if text or each != "text"]
+        parts = [self._part(at, range(block.low, block.high), columns) for at, block in self._blocks.get(name, [])]
+        return self._joined(parts, text)
+
+    def _joined(self, parts: list[dict[str, Any]], text: bool) -> pd.DataFrame:
+        if not parts:
+            return numeric(typed({}, ROWS, 0)) if not text else typed({}, ROWS, 0)
+        told = {key: np.concatenate([each[key] for each in parts]) for key in parts[0] if key != "text"}
+        order = told["order"]
+        if (order < 0).any() or (np.diff(order) < 0).any():
+            some = np.flatnonzero(order >= 0)
+            rows: Any = some[np.argsort(order[some], kind="stable")]
+        else:
+            rows = slice(None)
+        found: dict[str, Any] = {"order": order[rows], "number" if text else "value": told["value"][rows]}
+        if text:
+            found["text"] = pd.concat([each["text"] for each in parts], ignore_index=True).iloc[rows].array
+        found |= {"limits": told["limits"][rows], "outcome": pd.Categorical.from_codes(told["outcome"][rows],
+                                                                                      dtype=OUTCOME)}  # fmt: skip
+        return pd.DataFrame(found, copy=False)
+
+    def _part(self, at: int, groups: Iterable[int], columns: list[str]) -> dict[str, Any]:
+        """Columns of row groups of one file, as arrays; `order` and `limits` those of all files."""
+        with pq.ParquetFile(self._paths[at]) as file:
+            return self._taken(at, file, groups, columns)
+
+    def _taken(self, at: int, file: pq.ParquetFile, groups: Iterable[int], columns: list[str]) -> dict[str, Any]:
+        table = file.read_row_groups(list(groups), columns=columns)
+        order = table["order"].to_numpy()
+        order_of = self._maps[at]
+        found: dict[str, Any] = {"order": order if order_of is None else order_of[order]}
+        if "value" in columns:
+            found["value"] = table["value"].to_numpy(zero_copy_only=False).astype("float64", copy=False)
+            found["outcome"] = _outcomes(table["outcome"])
+            found["limits"] = self._codes[at][table["limits"].to_numpy()].astype(limit_type(self._limits), copy=False)
+        if "text" in columns:
+            found["text"] = pd.Series(table["text"].to_pandas(), dtype="str")
+        return found
+
+    def _some_rows(self, orders: Orders, names: Sequence[Name]) -> dict[Name, pd.DataFrame]:
+        """Rows of a few attempts, by name; row groups without any of them are not read beyond their orders."""
+        wanted = np.unique(np.asarray(orders, dtype=np.int64))
+        parts: dict[Name, list[dict[str, Any]]] = {name: [] for name in names}
+        for at, path in enumerate(self._paths):
+            with pq.ParquetFile(path) as file:
+                for name in names:
+                    for group in (each for of, block in self._blocks[name] if of == at
+                                  for each in range(block.low, block.high)):  # fmt: skip
+                        rows = np.flatnonzero(np.isin(self._taken(at, file, [group], ["order"])["order"], wanted))
+                        if len(rows):
+                            part = self._taken(at, file, [group], _COLUMNS)
+                            text = part.pop("text").iloc[rows]
+                            parts[name].append({key: each[rows] for key, each in part.items()} | {"text": text})
+        return {name: self._joined(of, text=True) for name, of in parts.items()}
+
+
+def _outcomes(column: pa.ChunkedArray) -> NDArray[np.int8]:
+    parts = []
+    for chunk in column.chunks:
+        codes = OUTCOME.categories.get_indexer(chunk.dictionary.to_pylist())
+        of = chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        parts.append(np.append(codes, -1)[of].astype(np.int8))
+    return np.concatenate(parts) if parts else np.empty(0, dtype=np.int8)
+
+
+def _bytes(table: pd.DataFrame) -> int:
+    return int(table.memory_usage(index=False).sum())

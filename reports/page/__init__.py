@@ -1,0 +1,1 @@
+"""The batch page, a section a module: each turns tables into plain text and pictures for its template."""

@@ -1,0 +1,98 @@
+"""What every section of the page works from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from reports import metrics
+from reports.page.sets import Linked, Sets
+from reports.tables import Records
+
+ALL_ROWS = 500  # attempts up to which the page shows every one
+SOME_ROWS = 200  # of more, the ones most worth seeing
+Bools = npt.NDArray[np.bool_]
+Keys = npt.NDArray[np.int32]
+
+
+@dataclass
+class Context:
+    """The records, what was computed of them once, and the sets of units that links lead to."""
+
+    records: Records
+    out_dir: Path
+    what_ifs: Sequence[str] = ()
+    sets: Sets = field(init=False)
+    _keys: dict[str, tuple[Keys, list[Any]]] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.sets = Sets(most=ALL_ROWS if self.whole else 40)
+
+    @property
+    def attempts(self) -> pd.DataFrame:
+        return self.records.attempts
+
+    @property
+    def whole(self) -> bool:
+        """Whether the page shows every attempt."""
+        return len(self.records.attempts) <= ALL_ROWS
+
+    @cached_property
+    def found(self) -> metrics.Yields:
+        return metrics.yields(self.records)
+
+    @cached_property
+    def boards(self) -> pd.DataFrame:
+        return metrics.boards(self.records)
+
+    @cached_property
+    def counted(self) -> Bools:
+        """Of each attempt, by its order: whether it counts."""
+        return np.asarray(self.attempts["counted"], dtype=bool)
+
+    @cached_property
+    def bad(self) -> pd.DataFrame:
+        """The first counted failure of each board: board and code."""
+        return metrics.first_failures(self.records)[["board", "code"]]
+
+    @cached_property
+    def judged(self) -> pd.DataFrame:
+        """Counted trials in time: board, good, and the `order` of the trial's first attempt."""
+        trials = metrics.trials(self.records)
+        return trials[["board", "good", "order"]][trials["counted"]]
+
+    @cached_property
+    def first(self) -> pd.DataFrame:
+        """Each board's first counted trial, in time."""
+        return self.judged.drop_duplicates("board")
+
+    def keys(self, column: str) -> tuple[Keys, list[Any]]:
+        """A column of the attempts as numbers (-1: nothing there) and what each stands for, by name."""
+        if column not in self._keys:
+            codes, names = pd.factorize(self.attempts[column], sort=True)
+            self._keys[column] = codes.astype(np.int32), list(names)
+        return self._keys[column]
+
+    def of_boards(self, boards: Any, text: object, title: str) -> Linked:
+        """A link to all attempts of some boards; `boards` are their codes."""
+        chosen = np.asarray(boards)
+        some = chosen[: self.sets.most]
+        orders = np.flatnonzero(np.isin(np.asarray(self.attempts["board"]), some))
+        return self.sets.link(text, title, orders, total=len(orders) if len(some) == len(chosen) else len(chosen))
+
+    def where(self, mask: Any, text: object, title: str) -> Linked:
+        """A link to the attempts where `mask` (by order) is true."""
+        return self.sets.link(text, title, np.flatnonzero(np.asarray(mask, dtype=bool)))
+
+
+def coded(codes: pd.Series[Any]) -> pd.Series[Any]:
+    """Failure codes as text; an attempt without one has a word for that."""
+    text = codes.astype(object)
+    return text.where(text.notna() & (text != ""), "(no code)")
