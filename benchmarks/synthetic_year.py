@@ -45,7 +45,7 @@ CODES = ("no-link", "verify-failed", "log-silent", "boot-loop", "current-high")
 
 
 @dataclass
-class _Run:
+class Run:
     """Attempts of a run, as columns, in their order."""
 
     run: str
@@ -77,14 +77,15 @@ def write_database(path: Path, units: int, seed: int = 7) -> None:
             database.execute(f"drop index {name}")
         database.execute("begin")
         database.execute("insert into layout values (?)", (LAYOUT,))
-        for run, told in _runs(units, seed):
+        for run, told in runs_of(units, seed):
             _insert(database, run, told)
         for _, sql in later:
             database.execute(sql)
         database.execute("commit")
 
 
-def _runs(units: int, seed: int) -> Iterator[tuple[_Run, np.random.Generator]]:
+def runs_of(units: int, seed: int) -> Iterator[tuple[Run, np.random.Generator]]:
+    """Runs in order of time, each with what draws the rest of it (`course`), which is to be asked before the next."""
     draw = np.random.default_rng(seed)
     for low in range(0, units, OF_A_RUN):
         nth = low // OF_A_RUN
@@ -93,7 +94,7 @@ def _runs(units: int, seed: int) -> Iterator[tuple[_Run, np.random.Generator]]:
         yield _drawn(run, station, low, min(OF_A_RUN, units - low), draw), draw
 
 
-def _drawn(run: str, station: int, low: int, n: int, draw: np.random.Generator) -> _Run:
+def _drawn(run: str, station: int, low: int, n: int, draw: np.random.Generator) -> Run:
     fate = draw.random(n)
     outcome = np.array(["fail", "blocked", "marginal", "pass"])[np.searchsorted([0.04, 0.048, 0.06], fate, "right")]
     again = np.flatnonzero((fate < 0.048) & (draw.random(n) < 0.8))
@@ -103,7 +104,7 @@ def _drawn(run: str, station: int, low: int, n: int, draw: np.random.Generator) 
     ended = np.isin(outcomes, ["fail", "blocked"])
     stopped = np.where(ended, draw.integers(1, len(STEPS), len(who)), len(STEPS))
     codes = draw.integers(0, len(CODES), len(who))
-    return _Run(
+    return Run(
         run, station, [f"SN{low + each:07d}" for each in who],
         np.concatenate([np.ones(n, dtype=np.int64), np.full(len(again), 2)]),
         [SLOTS[each % len(SLOTS)] for each in range(len(who))], outcomes, stopped,
@@ -112,30 +113,58 @@ def _drawn(run: str, station: int, low: int, n: int, draw: np.random.Generator) 
     )  # fmt: skip
 
 
-def _insert(database: sqlite3.Connection, run: _Run, draw: np.random.Generator) -> None:
+@dataclass(frozen=True)
+class Course:
+    """When the attempts of a run were where: seconds since the run's start, one row an attempt."""
+
+    started: datetime  # of the run
+    begins: NDArray[np.float64]
+    went: NDArray[np.bool_]  # by step: whether it came to it
+    seconds: NDArray[np.float64]  # by step
+    ends: NDArray[np.float64]  # by step, since the attempt's begin
+    cycle: NDArray[np.float64]
+    values: NDArray[np.float64]  # by measurement
+    image: str
+    batch: str
+
+    @property
+    def begun_ns(self) -> NDArray[np.int64]:
+        return np.asarray((5 + self.begins) * 1e9, dtype=np.int64)
+
+
+def course(run: Run, draw: np.random.Generator) -> Course:
+    """What the attempts of a run took and measured."""
     n = len(run.unit)
     started = datetime.strptime(run.run[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
     seconds = np.array([each for _, each in STEPS]) * draw.normal(1.0, 0.03, (n, len(STEPS))).clip(0.8)
     went = np.arange(len(STEPS))[None, :] <= run.stopped[:, None]
     seconds = np.where(went, seconds, 0.0)
     ends = np.cumsum(seconds, axis=1)
-    cycle = ends[:, -1] + 0.8
     row = np.arange(n) // len(SLOTS)  # one after another in each slot, the slots side by side
     begins = row * 58.0 + draw.random(n)
-    ns = (5 + begins) * 1e9
-    values = _values(run, draw, n)
+    image = "OpenBK7231N_1.18.bin" if int(run.run[6:8]) % 28 else "OpenBK7231N_1.19.bin"
+    batch = f"w{started.isocalendar().week:02d}"
+    return Course(started, begins, went, seconds, ends, ends[:, -1] + 0.8, _values(run, draw, n), image, batch)
+
+
+def identity_of(unit: str) -> str:
+    return f"uid-{int(unit[2:]) * 2654435761 % (1 << 48):012x}"
+
+
+def _insert(database: sqlite3.Connection, run: Run, draw: np.random.Generator) -> None:
+    n, told = len(run.unit), course(run, draw)
+    started, begins, cycle, image, values = told.started, told.begins, told.cycle, told.image, told.values
+    ns, station = told.begun_ns, f"station-{run.station}"
     line = 1
     attempts, phases, measured = [], [], []
-    image = "OpenBK7231N_1.18.bin" if int(run.run[6:8]) % 28 else "OpenBK7231N_1.19.bin"
-    told = {"batch": f"w{started.isocalendar().week:02d}", "station": f"station-{run.station}"}
     for at in range(n):
         unit, attempt, slot, first = run.unit[at], int(run.attempt[at]), run.slot[at], line + 1
         begun = int(ns[at])
-        identity = f"uid-{int(unit[2:]) * 2654435761 % (1 << 48):012x}"
+        identity = identity_of(unit)
         for step, (phase, _) in enumerate(STEPS):
             stop = step == run.stopped[at]
             line += 1
-            if not went[at, step]:
+            if not told.went[at, step]:
                 phases.append((run.run, line, unit, slot, attempt, phase, None, 0.0, None, None, None, begun))
                 continue
             for which in _OF_STEP[step]:
@@ -144,8 +173,8 @@ def _insert(database: sqlite3.Connection, run: _Run, draw: np.random.Generator) 
                 measured.append((run.run, line, unit, slot, attempt, phase, name, float(values[at, which]), None,
                                  unit_of, low, high, None, None, "ds-121/3", "pass"))  # fmt: skip
             line += 1
-            end = begun + int(ends[at, step] * 1e9)
-            took = float(seconds[at, step])
+            end = begun + int(told.ends[at, step] * 1e9)
+            took = float(told.seconds[at, step])
             outcome = str(run.outcome[at]) if stop else "pass"
             code = run.code[at] if stop else None
             phases.append((run.run, line, unit, slot, attempt, phase, outcome, took, code, None,
@@ -153,8 +182,8 @@ def _insert(database: sqlite3.Connection, run: _Run, draw: np.random.Generator) 
         line += 1
         good = run.code[at] is None
         attempts.append((
-            run.run, unit, attempt, first, slot, "convert", "unit", "Kim", None, "native", told["batch"], "ds-121",
-            told["station"], _text(started, begins[at]), _text(started, begins[at] + cycle[at]), float(cycle[at]),
+            run.run, unit, attempt, first, slot, "convert", "unit", "Kim", None, "native", told.batch, "ds-121",
+            station, _text(started, begins[at]), _text(started, begins[at] + cycle[at]), float(cycle[at]),
             str(run.outcome[at]), run.code[at], None if good else f"It ended at {STEPS[int(run.stopped[at])][0]}.",
             f"c8:47:8c:{identity[-6:]}", identity, image, f"{len(image):064x}", True, None, identity.rjust(64, "5"),
             2 << 20, "chip-crc", "boot-1", begun, begun + int(cycle[at] * 1e9), float(cycle[at]), False, good, True,
@@ -172,12 +201,12 @@ def _insert(database: sqlite3.Connection, run: _Run, draw: np.random.Generator) 
     worked, head = float(begins[-1] + 60), f"{line:064x}"
     _put(database, "runs", [(
         run.run, line + 2, 100 * line, head, head, _text(started, 0), _text(started, worked), 0, worked, worked, 0,
-        "rig batch", told["station"], "bench", False, 1.0, "ds-121",
-        told["batch"], "Kim", image, f"{len(image):064x}", "ds-121/3", '["convert"]', '{"rig": "0.1.0"}', "{}", "{}",
+        "rig batch", station, "bench", False, 1.0, "ds-121",
+        told.batch, "Kim", image, f"{len(image):064x}", "ds-121/3", '["convert"]', '{"rig": "0.1.0"}', "{}", "{}",
     )])  # fmt: skip
 
 
-def _values(run: _Run, draw: np.random.Generator, n: int) -> NDArray[np.float64]:
+def _values(run: Run, draw: np.random.Generator, n: int) -> NDArray[np.float64]:
     means = np.array([each[3] for each in MEASURED])
     sigmas = np.array([each[4] for each in MEASURED])
     found: NDArray[np.float64] = draw.normal(means, sigmas, (n, len(MEASURED)))

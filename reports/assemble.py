@@ -77,7 +77,7 @@ def assemble(told: Raw, numbers: MakeNumbers) -> Records:
         notes=_notes(told.notes, runs),
         remarks=told.remarks,
         look_up=look_up,
-        read_artifacts=lambda: _artifacts(told.artifacts(), runs),
+        read_artifacts=lambda units: _artifacts(told.artifacts(units), runs),
     )
 
 

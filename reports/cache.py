@@ -16,7 +16,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ from reports.assemble import assemble
 from reports.number_files import FileNumbers, write_numbers
 from reports.numbers import MemoryNumbers
 from reports.raw import Raw
-from reports.store import frame_of, some_rows, table_of, write_table
+from reports.store import frame_of, of_units, some_rows, table_of, write_table
 from reports.tables import Records, typed
 from rig.errors import UsageProblem
 from rig.files import write_durably
@@ -92,8 +92,8 @@ def records_of_database(url: str) -> Records:
         files = [(each.numbers, order_of[low:high]) for each, low, high in zip(read, sizes, sizes[1:], strict=False)]
         return FileNumbers(files, plan)
 
-    def artifacts() -> pd.DataFrame:
-        return pd.concat([each.artifacts() for each in read] or [_no_artifacts()], ignore_index=True)
+    def artifacts(units: Collection[str] | None) -> pd.DataFrame:
+        return pd.concat([each.artifacts(units) for each in read] or [_no_artifacts()], ignore_index=True)
 
     phases = (each.phases(int(low)) for each, low in zip(read, sizes, strict=False))
     every = raw.concat(phases, raw.PHASES) if read else typed({}, raw.PHASES, 0)
@@ -248,8 +248,8 @@ class _Read:
         rows: list[dict[str, Any]] = json.loads((self._folder / "notes.json").read_text())
         return [row | {"utc": pd.Timestamp(row["utc"]).to_pydatetime()} for row in rows]
 
-    def artifacts(self) -> pd.DataFrame:
-        found: pd.DataFrame = pq.read_table(self._folder / "artifacts.parquet").to_pandas()
+    def artifacts(self, units: Collection[str] | None) -> pd.DataFrame:
+        found: pd.DataFrame = of_units(self._folder / "artifacts.parquet", units).to_pandas()
         return found
 
 

@@ -1,26 +1,20 @@
 """Values of a run as cells of a table that leaves the rig: no passwords, nothing that a spreadsheet would run.
 
-`safe` and `safe_column` say what `text.shown` says, fast: what can hold no secret and no control character is known
-by one cheap look.
+`safe_column` says what `text.shown` says of each text.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from reports.text import shown
+from reports.text import LOOK, shown
 
-_LOOK = r"(?i)pass|pwd|psk|secret|token|authorization|key|kvs|pmk|ptk|gtk|://|[^\t\n\x20-\x7e]"
-"""Found in every text that `shown` changes: each pattern of rig.scrub needs one of these; a test says so."""
-_SUSPECT = re.compile(_LOOK)
 _FORMULA = ("=", "+", "-", "@", "\t")
 _MOMENT = "%Y-%m-%dT%H:%M:%SZ"  # Arrow writes the fraction with the seconds
 
@@ -30,23 +24,13 @@ def cell(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, str):
-        text = safe(value)
+        text = shown(value)
         return f"'{text}" if text.startswith(_FORMULA) else text
     return value
 
 
-def safe(text: str) -> str:
-    """`text.shown`, fast."""
-    return _shown(text) if _SUSPECT.search(text) else text
-
-
-@lru_cache(maxsize=4096)
-def _shown(text: str) -> str:
-    return shown(text)
-
-
 def safe_column(values: Any, *, guard: bool = False) -> pa.Array:
-    """A column of a pandas table for Arrow, absent ones null: text as `safe` has it, lists and the like as JSON.
+    """A column of a pandas table for Arrow, absent ones null: text as `shown` has it, lists and the like as JSON.
 
     `guard`: for spreadsheets, see `cell`; times are ISO text then.
     """
@@ -66,9 +50,9 @@ def safe_column(values: Any, *, guard: bool = False) -> pa.Array:
 
 
 def _safe_texts(texts: pa.Array, guard: bool) -> pa.Array:
-    suspect = pc.fill_null(pc.match_substring_regex(texts, _LOOK), False)
+    suspect = pc.fill_null(pc.match_substring_regex(texts, LOOK), False)
     if pc.any(suspect).as_py():
-        fresh = pa.array([safe(text) for text in texts.filter(suspect).to_pylist()], pa.string())
+        fresh = pa.array([shown(text) for text in texts.filter(suspect).to_pylist()], pa.string())
         texts = pc.replace_with_mask(texts, suspect, fresh)
     if guard:
         texts = pc.replace_substring_regex(texts, r"\A([=+\-@\t])", r"'\1")

@@ -26,7 +26,9 @@ class Panel:
         self.hits = np.unique(chart.hits.indices)
 
     def _all(self, value: float | Floats) -> Floats:
-        return np.broadcast_to(np.asarray(value, dtype=np.float64), self.points.shape)
+        """A value for each point, or one for all."""
+        found = np.asarray(value, dtype=np.float64).reshape(-1)
+        return found if len(found) == len(self.points) else found[:1]
 
     @property
     def binned(self) -> bool:
@@ -52,8 +54,8 @@ def control_svg(panels: Sequence[Panel], *, unit: str = "", width: float = 460.0
 def _panel(panel: Panel, top: float, bottom: float, width: float, unit: str) -> list[str]:
     left, right = 46.0, width - 6
     known = [each[np.isfinite(each)] for each in (panel.points, panel.lower, panel.upper)]
-    everything = np.concatenate(known)
-    low, high = float(everything.min()), float(everything.max())
+    low = min(float(each.min()) for each in known if len(each))
+    high = max(float(each.max()) for each in known if len(each))
     if len(panel.points) >= 8:
         low, high = _without_far(panel, low, high)
     reach = 0.06 * (high - low)
@@ -68,7 +70,7 @@ def _panel(panel: Panel, top: float, bottom: float, width: float, unit: str) -> 
 
 def _without_far(panel: Panel, low: float, high: float) -> tuple[float, float]:
     """One point a hundred sigmas off would flatten the rest: it is drawn at the edge."""
-    upper, lower = panel.upper[np.isfinite(panel.upper)], panel.lower[np.isfinite(panel.lower)]
+    upper, lower = (edge[np.isfinite(edge)] for edge in (panel.upper, panel.lower))
     if not len(upper) or not len(lower):
         return low, high
     ceiling, floor = float(upper.max()), float(lower.min())

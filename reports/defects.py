@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 
 from reports.metrics import Rate
+from reports.once import once
 from reports.tables import Records
 
 _DONE = ("pass", "marginal", "fail", "unverified")
 
 
+@once
 def defects(records: Records) -> Rate:
     """Defects (`good` of the rate) of opportunities (`n`); both 0 where no step of a counted attempt was done."""
     orders = np.asarray(records.phases["order"], dtype=np.int64)

@@ -253,11 +253,20 @@ def trend(values: Floats) -> Trend:
     n = len(values)
     if n < 2:
         return NO_TREND
-    signs = np.sign(values[None, :] - values[:, None])
-    s = float(np.triu(signs).sum())
-    _, ties = np.unique(values, return_counts=True)
-    spread = n * (n - 1) * (2 * n + 5) - float((ties * (ties - 1.0) * (2 * ties + 5)).sum())
+    first, second = _pairs_of(n)
+    s = float(np.sign(values[second] - values[first]).sum())
+    spread = float(n * (n - 1) * (2 * n + 5))
+    ordered = np.sort(values)
+    if (ordered[1:] == ordered[:-1]).any():
+        _, ties = np.unique(values, return_counts=True)
+        spread -= float((ties * (ties - 1.0) * (2 * ties + 5)).sum())
     return Trend(s, spread / 18, n * (n - 1) // 2)
+
+
+@lru_cache(maxsize=128)
+def _pairs_of(n: int) -> tuple[Ints, Ints]:
+    first, second = np.triu_indices(n, 1)
+    return first, second
 
 
 def in_blocks(values: Floats, most: int) -> Floats:
@@ -267,8 +276,11 @@ def in_blocks(values: Floats, most: int) -> Floats:
         return values
     size = -(-len(values) // most)
     kept = values[len(values) % size :].reshape(-1, size)
-    binary = bool(np.isin(kept, (0.0, 1.0)).all())
-    blocks: Floats = kept.mean(axis=1) if binary else np.median(kept, axis=1)
+    if ((kept == 0) | (kept == 1)).all():
+        means: Floats = kept.mean(axis=1)
+        return means
+    ordered = np.sort(kept, axis=1)
+    blocks: Floats = (ordered[:, (size - 1) // 2] + ordered[:, size // 2]) / 2
     return blocks
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from reports.settled import alike
 from reports.svg import Axis, across, dots, fitting, line, picture, rect, text
 from reports.text import number
 
@@ -30,7 +31,7 @@ def histogram_svg(
         return '<p class="none">No number was measured.</p>'
     least, most = shown_range(known)
     inside = known[(known >= least) & (known <= most)]
-    span = most - least
+    span = 0.0 if alike(least, most) else most - least
     low, high = least - 0.04 * span, most + 0.04 * span
     for limit in (lower, upper):
         if limit is not None and least - _REACH * span <= limit <= most + _REACH * span:
@@ -66,7 +67,7 @@ def shown_range(known: Floats) -> tuple[float, float]:
         return least, most
     middle = float(np.median(known))
     robust = 1.4826 * float(np.median(np.abs(known - middle)))
-    if robust <= 0:
+    if alike(middle, middle + robust):
         return least, most
     near = known[np.abs(known - middle) <= _FAR * robust]
     return (float(near.min()), float(near.max())) if most - least > 4 * _FAR * robust else (least, most)

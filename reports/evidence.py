@@ -97,6 +97,7 @@ _WITHIN = {
     "run": ("slot", "image", "task", "flasher"),
 }  # a division that is the same as one before it is not tested again
 _FEW_RUNS = 8
+_FEW_OF = 8  # rows for each one that is asked for, from which on they are looked up
 
 
 def evidence(records: Records) -> Evidence:
@@ -248,13 +249,23 @@ def _numbers(records: Records, table: pd.DataFrame, orders: Ints) -> list[Measur
         if name.unit_of in ("B", "Bd") and "strays" not in name.name:
             continue  # sizes and speeds follow from image, backup and settings
         rows = records.numbers.of(name)
-        at = place[rows["order"].to_numpy()]
-        keep = at >= 0
-        at, values = at[keep], rows["value"].to_numpy()[keep]
-        limits = rows["limits"].to_numpy()[keep]
+        at, keep = _rows_at(rows["order"].to_numpy(), orders, place)
+        values, limits = rows["value"].to_numpy()[keep], rows["limits"].to_numpy()[keep]
         usual = sets[np.bincount(limits).argmax()][:2] if len(limits) else (np.nan, np.nan)
         found.append(_measure(name, at, values, (float(usual[0]), float(usual[1]))))
     return [each for each in found if len(each.rows)]
+
+
+def _rows_at(order: NDArray[np.int32], orders: Ints, place: Ints) -> tuple[Ints, NDArray[Any]]:
+    """Which of `order` (ascending) are among `orders`: their places in `orders`, and which rows they are."""
+    if len(orders) * _FEW_OF < len(order):
+        low, high = np.searchsorted(order, orders), np.searchsorted(order, orders, side="right")
+        if (high - low <= 1).all():
+            there = np.flatnonzero(high > low)
+            return there, low[there]
+    at = place[order]
+    keep = np.flatnonzero(at >= 0)
+    return at[keep], keep
 
 
 def _measure(name: Name, rows: Ints, values: Floats, limits: tuple[float, float]) -> Measure:

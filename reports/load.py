@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,11 @@ def _from_journals(paths: list[Path]) -> Records:
     attempts, phases, measured = raw.joined(tables)
     every = pd.concat([each for each in kept if len(each)] or kept[:1], ignore_index=True)
     long = attempts[list(raw.LONG)]
-    read = Raw(runs, attempts, long.iloc.__getitem__, phases, measured, notes, lambda: every, remarks)
+
+    def artifacts(units: Collection[str] | None) -> pd.DataFrame:
+        return every if units is None else every[every["unit"].isin(list(units))]
+
+    read = Raw(runs, attempts, long.iloc.__getitem__, phases, measured, notes, artifacts, remarks)
     return assemble(read, memory_numbers)
 
 

@@ -15,14 +15,16 @@ Attempts of a gage study are in none of these; golden units neither.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from statsmodels.stats.proportion import proportion_confint
+from scipy import special
 
+from reports.once import once
 from reports.tables import OUTCOME, RUNNING, Records
 
 CONFIDENCE = 0.95
@@ -45,24 +47,26 @@ class Rate:
         """95 % Wilson interval, for display."""
         if not self.n:
             return None
-        low, high = proportion_confint(self.good, self.n, alpha=1 - CONFIDENCE, method="wilson")
-        return float(low), float(high)
+        z = float(special.ndtri((1 + CONFIDENCE) / 2))
+        share, part = self.good / self.n, z * z / self.n
+        middle = (share + part / 2) / (1 + part)
+        reach = z * math.sqrt(share * (1 - share) / self.n + part / (4 * self.n)) / (1 + part)
+        return max(0.0, middle - reach), min(1.0, middle + reach)
 
     @property
     def at_least(self) -> float | None:
         """What may be claimed: with 95 % confidence the true rate is no lower (Clopper-Pearson, one-sided)."""
         if not self.n:
             return None
-        low, _ = proportion_confint(self.good, self.n, alpha=2 * (1 - CONFIDENCE), method="beta")
-        return float(low)
+        return float(special.betaincinv(self.good, self.n - self.good + 1, 1 - CONFIDENCE)) if self.good else 0.0
 
     @property
     def at_most(self) -> float | None:
         """With 95 % confidence the true rate is no higher; 0 in n gives 1 - 0.05^(1/n)."""
         if not self.n:
             return None
-        _, high = proportion_confint(self.good, self.n, alpha=2 * (1 - CONFIDENCE), method="beta")
-        return float(high)
+        bad = self.n - self.good
+        return float(special.betaincinv(self.good + 1, bad, CONFIDENCE)) if bad else 1.0
 
     def __str__(self) -> str:
         if self.value is None or self.interval is None:
@@ -103,6 +107,7 @@ class Yields:
     aborted_attempts: int
 
 
+@once
 def trials(records: Records) -> pd.DataFrame:
     """One row a trial: what a run did to a unit, once, in one attempt or (recovered, then converted) in several.
 
@@ -132,6 +137,7 @@ def trials(records: Records) -> pd.DataFrame:
     return found.sort_values("order", kind="stable", ignore_index=True)
 
 
+@once
 def boards(records: Records) -> pd.DataFrame:
     """One row a board, in order of its first attempt: what its counted trials came to. Columns: board, attempts,
     counted (trials), first_good, final_good, final (category, NaN where none is counted), retested, nff, running,
@@ -177,6 +183,7 @@ def _no_fault_found(board: NDArray[Any], good: NDArray[Any], reworked: NDArray[A
     return found
 
 
+@once
 def yields(records: Records) -> Yields:
     """The yield of these records as a whole."""
     found = boards(records)
@@ -243,23 +250,27 @@ def _told(sums: dict[str, int]) -> Yields:
     )
 
 
+@once
 def first_failures(records: Records) -> pd.DataFrame:
     """The rows of `attempts` that were the first counted failure of their board, by order."""
     bad = records.attempts[records.attempts["counted"] & ~records.attempts["good"]]
     return bad[~bad["board"].duplicated()]
 
 
+@once
 def pareto(records: Records) -> pd.DataFrame:
     """First failure of each board by failure code: code, count, share, cumulative; commonest first."""
     return _by_code(first_failures(records)["code"])
 
 
+@once
 def blocks(records: Records) -> pd.DataFrame:
     """Blocked attempts (the bench's fault) by code: code, count, share, cumulative. Attempts, not boards."""
     table = _judged(records)
     return _by_code(table["code"][table["outcome"] == "blocked"])
 
 
+@once
 def step_times(records: Records) -> pd.DataFrame:
     """Seconds a step takes where it went well: phase, n, fastest, p50, p95, slowest; in the plan's order."""
     columns = ["phase", "n", "fastest", "p50", "p95", "slowest"]
@@ -269,6 +280,7 @@ def step_times(records: Records) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+@once
 def step_yields(records: Records) -> dict[str, Rate]:
     """First-pass yield of each step: of the boards whose first counted attempt came to it, those it was good on."""
     tried = trials(records)
@@ -303,6 +315,7 @@ def rolled_yield(records: Records) -> float | None:
     return product
 
 
+@once
 def cycle_times(records: Records) -> dict[str, float]:
     """Seconds from a unit's start to its end, its attempts of one trial together, over counted trials: n, fastest,
     p50, p95, slowest."""
@@ -310,6 +323,7 @@ def cycle_times(records: Records) -> dict[str, float]:
     return spread(tried["cycle_s"][tried["counted"]])
 
 
+@once
 def units_per_hour(records: Records) -> float | None:
     """Boards good in the end, for each hour the station worked; None where no time is known.
 
@@ -325,6 +339,7 @@ def units_per_hour(records: Records) -> float | None:
     return good * 3600 / seconds if seconds > 0 else None
 
 
+@once
 def measured(records: Records) -> pd.DataFrame:
     """Each number against its limits, over counted attempts: one row a name, unit and set of limits."""
     columns = ["phase", "name", "unit_of", "minimum", "maximum", "n", "lowest", "median", "highest",

@@ -20,10 +20,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from reports.numbers import KEYS, LAST, ROWS, codes_of_limits, limit_type, measurement_rows, numeric, text_rows
+from reports.settled import settled
 from reports.tables import LIMITS, OUTCOME, OUTCOMES, Name, Orders, typed
 
-GROUP = 1 << 17  # rows of a row group: a megabyte of values
-BUDGET = 300 << 20  # bytes of numbers that are kept once read
+GROUP = 1 << 15  # rows of a row group: a few attempts' numbers are found without reading all of a name
+BUDGET = 360 << 20  # bytes of numbers that are kept once read: twenty names of a million units
 META = b"rig"
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 _COLUMNS = ["order", "value", "text", "limits", "outcome"]
@@ -151,11 +152,11 @@ class FileNumbers:
         return self._limits
 
     def texts(self, orders: Orders) -> pd.DataFrame:
-        told = self._some_rows(orders, [name for name in self._ranks if self._has_texts(name)])
+        told = self._rows_of_some(orders, [name for name in self._ranks if self._has_texts(name)])
         return text_rows({name: rows[rows["text"].notna()] for name, rows in told.items()})
 
     def all_of(self, orders: Orders) -> pd.DataFrame:
-        return measurement_rows(self._some_rows(orders, self._ranks), self._limits)
+        return measurement_rows(self._rows_of_some(orders, self._ranks), self._limits)
 
     def _has_texts(self, name: Name) -> bool:
         return any(block.texts for _, block in self._blocks.get(name, []))
@@ -175,7 +176,8 @@ class FileNumbers:
             rows: Any = some[np.argsort(order[some], kind="stable")]
         else:
             rows = slice(None)
-        found: dict[str, Any] = {"order": order[rows], "number" if text else "value": told["value"][rows]}
+        values = told["value"][rows]
+        found: dict[str, Any] = {"order": order[rows], **({"number": values} if text else {"value": settled(values)})}
         if text:
             found["text"] = pd.concat([each["text"] for each in parts], ignore_index=True).iloc[rows].array
         found |= {"limits": told["limits"][rows], "outcome": pd.Categorical.from_codes(told["outcome"][rows],
@@ -200,21 +202,51 @@ class FileNumbers:
             found["text"] = pd.Series(table["text"].to_pandas(), dtype="str")
         return found
 
-    def _some_rows(self, orders: Orders, names: Sequence[Name]) -> dict[Name, pd.DataFrame]:
-        """Rows of a few attempts, by name; row groups without any of them are not read beyond their orders."""
+    def _rows_of_some(self, orders: Orders, names: Sequence[Name]) -> dict[Name, pd.DataFrame]:
+        """Rows of a few attempts, by name, in the order of `names`: of what is kept, else out of the files."""
         wanted = np.unique(np.asarray(orders, dtype=np.int64))
+        kept = {name: self._kept[name] for name in names if name in self._kept and not self._has_texts(name)}
+        read = self._read_some(wanted, [name for name in names if name not in kept])
+        return {name: _among(kept[name], wanted) if name in kept else read[name] for name in names}
+
+    def _read_some(self, wanted: NDArray[np.int64], names: Sequence[Name]) -> dict[Name, pd.DataFrame]:
+        """The same out of the files: a name's row groups are in order, so those without any of them are not read."""
         parts: dict[Name, list[dict[str, Any]]] = {name: [] for name in names}
-        for at, path in enumerate(self._paths):
+        for at, path in enumerate(self._paths if names else []):
+            order_of = self._maps[at]
+            mine = wanted if order_of is None else np.flatnonzero(np.isin(order_of, wanted))
+            if not len(mine):
+                continue
             with pq.ParquetFile(path) as file:
+                column = file.schema_arrow.get_field_index("order")
                 for name in names:
-                    for group in (each for of, block in self._blocks[name] if of == at
-                                  for each in range(block.low, block.high)):  # fmt: skip
-                        rows = np.flatnonzero(np.isin(self._taken(at, file, [group], ["order"])["order"], wanted))
-                        if len(rows):
-                            part = self._taken(at, file, [group], _COLUMNS)
-                            text = part.pop("text").iloc[rows]
-                            parts[name].append({key: each[rows] for key, each in part.items()} | {"text": text})
+                    here = (range(block.low, block.high) for of, block in self._blocks[name] if of == at)
+                    groups = [each for block in here for each in block if _may_have(file, each, column, mine)]
+                    if not groups:
+                        continue
+                    part = self._taken(at, file, groups, _COLUMNS)
+                    rows = np.flatnonzero(np.isin(part["order"], wanted))
+                    text = part.pop("text").iloc[rows]
+                    parts[name].append({key: each[rows] for key, each in part.items()} | {"text": text})
         return {name: self._joined(of, text=True) for name, of in parts.items()}
+
+
+def _may_have(file: pq.ParquetFile, group: int, column: int, wanted: NDArray[np.int64]) -> bool:
+    """Whether one of these orders (ascending) may be in a row group, by what its metadata say."""
+    known = file.metadata.row_group(group).column(column).statistics
+    if known is None or not known.has_min_max:
+        return True
+    return bool(np.searchsorted(wanted, known.min) < np.searchsorted(wanted, known.max, side="right"))
+
+
+def _among(table: pd.DataFrame, wanted: NDArray[np.int64]) -> pd.DataFrame:
+    """Rows of these attempts as `rows_of` has them, from what `of` says of a name without texts."""
+    order = table["order"].to_numpy()
+    low, high = np.searchsorted(order, wanted), np.searchsorted(order, wanted, side="right")
+    several = high - low
+    rows = np.repeat(low - np.cumsum(several) + several, several) + np.arange(several.sum())
+    found = table.iloc[rows].rename(columns={"value": "number"}).reset_index(drop=True)
+    return found.assign(text=pd.Series([None] * len(found), dtype="str"))[list(ROWS)]
 
 
 def _outcomes(column: pa.ChunkedArray) -> NDArray[np.int8]:

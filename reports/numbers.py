@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from reports.settled import settled
 from reports.tables import LIMITS, MEASUREMENT_COLUMNS, OUTCOME, TEXT_COLUMNS, Name, Numbers, Orders, category, typed
 
 KEYS = ["step", "phase", "name", "unit_of"]
@@ -103,7 +104,8 @@ class PartNumbers:
         return [name for name in self._whole.all_names() if len(self.rows_of(name))]
 
     def of(self, name: Name) -> pd.DataFrame:
-        return self._here(self._whole.of(name))
+        found = self._here(self._whole.of(name))
+        return found.assign(value=settled(found["value"].to_numpy()))
 
     def rows_of(self, name: Name) -> pd.DataFrame:
         return self._here(self._whole.rows_of(name))
@@ -128,6 +130,7 @@ def numeric(rows: pd.DataFrame) -> pd.DataFrame:
     """What `Numbers.of` says, from `rows_of`."""
     text = rows["text"].notna().to_numpy()
     rows = rows[~text].reset_index(drop=True) if text.any() else rows
+    rows = rows.assign(number=settled(rows["number"].to_numpy()))
     return rows.rename(columns={"number": "value"}).drop(columns=["text"])
 
 

@@ -4,7 +4,7 @@ a journal just now, or read from the database. Nothing is judged or ordered here
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,7 +60,7 @@ class Raw:
     phases: pd.DataFrame
     measured: Any  # a table of MEASURED, or what `numbers` are made of otherwise
     notes: list[Row]
-    artifacts: Callable[[], pd.DataFrame]
+    artifacts: Callable[[Collection[str] | None], pd.DataFrame]  # of some units; None: all
     remarks: list[str] = field(default_factory=list)
 
 

@@ -7,7 +7,7 @@ joins them. Lists and tables within a cell are JSON text. Needs pyarrow.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ def _read(folder: Path) -> Records:
         notes=pd.DataFrame({name: [row[name] for row in notes] for name in NOTE_COLUMNS}, dtype=object),
         remarks=meta["remarks"],
         look_up=FileDetails(folder / "attempts.parquet"),
-        read_artifacts=lambda: _artifacts(folder),
+        read_artifacts=lambda units: _artifacts(folder, units),
     )
 
 
@@ -212,9 +212,15 @@ def _rows(folder: Path, name: str) -> list[dict[str, Any]]:
     return list(pq.read_table(folder / f"{name}.parquet").to_pylist())
 
 
-def _artifacts(folder: Path) -> pd.DataFrame:
+def of_units(path: Path, units: Collection[str] | None) -> pa.Table:
+    """The rows of a file that are some units' (None: all)."""
+    return pq.read_table(path, filters=None if units is None else [("unit", "in", list(units))])
+
+
+def _artifacts(folder: Path, units: Collection[str] | None) -> pd.DataFrame:
     kinds = dict.fromkeys(ARTIFACT_COLUMNS, "str") | {"attempt": "int32"}
-    return frame_of(folder / "artifacts.parquet", kinds)
+    table = of_units(folder / "artifacts.parquet", units)
+    return typed({name: _pandas(table[name], kind) for name, kind in kinds.items()}, kinds, table.num_rows)
 
 
 def _plain(value: Any) -> Any:

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from html import escape
 
+from reports.settled import alike
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -25,7 +27,7 @@ class Axis:
     @classmethod
     def over(cls, least: float, most: float, begin: float, end: float, *, wanted: int = 5) -> Axis:
         """An axis that shows this range and no more; a range of nothing is widened about its value."""
-        if not most > least:
+        if not most > least or alike(least, most):
             reach = abs(least) * 0.05 or 0.5
             least, most = least - reach, least + reach
         return cls(least, most, begin, end, nice((most - least) / max(wanted, 1)))

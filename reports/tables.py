@@ -16,7 +16,7 @@ Durations (seconds) that a clock made negative, or that span two boots of the st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -117,14 +117,18 @@ class Records:
     notes: pd.DataFrame
     remarks: list[str] = field(default_factory=list)
     look_up: Details | None = None  # orders -> DETAILS, see `details`
-    read_artifacts: Callable[[], pd.DataFrame] | None = None
+    read_artifacts: Callable[[Collection[str] | None], pd.DataFrame] | None = None  # of some units; None: all
 
     @property
     def artifacts(self) -> pd.DataFrame:
         """ARTIFACT_COLUMNS: every kept file, golden units' too. Read anew each time; there may be millions."""
+        return self.artifacts_of(None)
+
+    def artifacts_of(self, units: Collection[str] | None) -> pd.DataFrame:
+        """As `artifacts`, those of some units alone (None: all)."""
         if self.read_artifacts is None:
             return pd.DataFrame(columns=ARTIFACT_COLUMNS)
-        return self.read_artifacts()
+        return self.read_artifacts(units)
 
     def details(self, orders: Orders) -> pd.DataFrame:
         """DETAIL_COLUMNS of a few attempts, a row for each order in the order given; absent is NaN."""
@@ -160,7 +164,7 @@ class Records:
         numbers = PartNumbers(self.numbers, kept, fresh)
         return Records(
             **mine, attempts=attempts, phases=phases, numbers=numbers, remarks=self.remarks, look_up=look_up,
-            read_artifacts=lambda: _of_runs(self.artifacts, runs),
+            read_artifacts=lambda units: _of_runs(self.artifacts_of(units), runs),
         )  # fmt: skip
 
 
@@ -272,8 +276,12 @@ def column(values: Any, kind: str, n: int) -> pd.Series[Any]:
 def category(values: Any) -> pd.Categorical:
     """Text of few values; the categories are those that occur, sorted, so that equal columns are equal."""
     found = values if isinstance(values, pd.Categorical) else pd.Categorical(getattr(values, "array", values))
-    used = np.unique(found.codes[found.codes >= 0])
+    seen = np.zeros(len(found.categories) + 1, dtype=bool)
+    seen[found.codes] = True  # the last place is for -1
+    used = np.flatnonzero(seen[:-1])
     names = np.asarray(found.categories, dtype=object)[used]
+    if len(used) == len(found.categories) and list(names) == sorted(names) and found.categories.dtype == "str":
+        return found
     place = np.argsort(names.astype(str), kind="stable") if len(names) else np.empty(0, dtype=np.int64)
     fresh = np.full(len(found.categories) + 1, -1, dtype=np.int32)
     fresh[used[place]] = np.arange(len(place))

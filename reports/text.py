@@ -6,17 +6,27 @@ import math
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from rig.records.events import Measured
 from rig.scrub import scrub
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+LOOK = r"(?i)pass|pwd|psk|secret|token|authorization|key|kvs|pmk|ptk|gtk|://|[^\t\n\x20-\x7e]"
+"""Found in every text that `shown` changes: each pattern of rig.scrub needs one of these; a test says so."""
+SUSPECT = re.compile(LOOK)
 NOTHING = "–"
 
 
 def shown(text: object) -> str:
     """Any text of a run as it may be shown: scrubbed, and what a browser or terminal would obey made visible."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", scrub(str(text).replace("\r\n", "\n")))
+    told = str(text)
+    return _cleaned(told) if SUSPECT.search(told) else told
+
+
+@lru_cache(maxsize=4096)
+def _cleaned(text: str) -> str:
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", scrub(text.replace("\r\n", "\n")))
 
 
 def shown_log(text: str, secrets: Iterable[str] = ()) -> str:

@@ -7,6 +7,7 @@ RIG_FAKE_UNITS names a JSON file {"SN1": ["fail verify-failed", "pass"], ...}, a
     held            passes once the file <unit>.go is beside the JSON file
     writing         write-begun, then as held
     hang            a step of 0.2 s that does not end; `deaf`: nor hears SIGTERM. It dies once <unit>.go is there
+    frozen          the same, and no thread of it runs: SIGSTOP
     die             kill -9 in a step           die-writing                 between write-begun and write-ended
     silent          ends without a word       pass-and-die      kill -9 right after it said that it passed
     cut CODE        blocked CODE between write-begun and write-ended
@@ -14,6 +15,7 @@ RIG_FAKE_UNITS names a JSON file {"SN1": ["fail verify-failed", "pass"], ...}, a
 Raw JSON and no rig modules: it starts in a few hundredths of a second.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -65,6 +67,8 @@ def watch_owner():
     owner = socket.socket(fileno=int(option("--owner-fd")))
     while said := owner.recv(1024):
         SAID.append(said.decode())
+    with contextlib.suppress(OSError):
+        owner.send(b"ending\n")
     Path(go_file()).with_suffix(".off").touch()  # what a unit does first: its output off
     os.kill(os.getpid(), signal.SIGTERM)
     threading.Event().wait(20)
@@ -95,12 +99,14 @@ def write_begun(station):
 
 
 def step(station, word, go):
-    limit = 0.2 if word in ("hang", "deaf") else None
+    limit = 0.2 if word in ("hang", "deaf", "frozen") else None
     station.emit("phase-started", phase="work", limit_s=limit)
     if word in ("die", "die-writing"):
         if word == "die-writing":
             write_begun(station)
         os.kill(os.getpid(), signal.SIGKILL)
+    if word == "frozen":
+        os.kill(os.getpid(), signal.SIGSTOP)
     if word in ("hang", "deaf"):
         until(lambda: os.path.exists(go))
         os._exit(1)

@@ -47,11 +47,9 @@ KINDS = (
     Kind("open-pin", (("blocked", "no-current"),), {"pin": "gnd"}),
     Kind("open-pin", (("fail", "no-link"),), {"pin": "rx1"}),
     Kind("open-pin", (("fail", "no-link"),), {"pin": "tx1"}),
-    # its power goes as the radio calibrates; whether its log has said by then that it started by power-on is a race
-    Kind("worn-needle", (("blocked", "weak-supply"), ("fail", "boot-loop")), {"ohms": 8}),
-    Kind(
-        "worn-needle", (("fail", "verify-failed"),), {"ohms": 30}
-    ),  # the ROM runs; the die erases and programs nothing
+    Kind("worn-needle", (("blocked", "weak-supply"),), {"ohms": 8}),  # its power goes as the radio calibrates
+    # the ROM runs; the die erases and programs nothing
+    Kind("worn-needle", (("fail", "verify-failed"),), {"ohms": 30}),
     Kind("rx1-driver", (("fail", "no-link"),), {"kind": "touch"}),
     Kind("rx1-driver", (("fail", "no-link"),), {"kind": "tuyamcu"}),
     Kind("tx2-open", (("fail", "log-silent"),)),

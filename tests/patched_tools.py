@@ -9,7 +9,6 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import median
 
 import pytest
 
@@ -17,8 +16,6 @@ from rig.errors import UsageProblem
 from rig.flashers import environment_of
 from rig.flashers.environment import Environment
 from rig.flashers.profile import SHIPPED
-from rig.releases.design import transfer_s
-from rig.releases.trial import Trial
 
 BASE = "bk7231tools==2.1.2"
 TOOL = "bk7231tools"
@@ -118,8 +115,3 @@ def study_text(releases: Sequence[str], operations: Sequence[str], **more: objec
     head = "".join(f"{key} = {str(value).lower() if isinstance(value, bool) else value}\n"
                    for key, value in more.items())  # fmt: skip
     return f'conditions = ["normal"]\noperations = {list(operations)!r}\n{head}{rows}'
-
-
-def transfer_of(trials: Sequence[Trial], release: str) -> float:
-    """Median seconds from link to last reply of a release's timed trials."""
-    return median(transfer_s(trial) for trial in trials if trial.release == release and trial.timed)

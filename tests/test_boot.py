@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +13,11 @@ from rig.bench.power import Sag
 from rig.bench.product import load_product
 from rig.errors import BenchBlocked, Coded, UnitFailed
 from rig.image.firmware import load_profiles
-from rig.line.boot import Boot, boot_unseen, refined, require_boot, require_listed
+from rig.line.boot import Boot, boot_unseen, causes_of, refined, require_boot, require_listed
 from rig.supply.channel import Mode, Reading
 from rig.uart.bootlog import LogLine
 from rig.uart.verdict import BootKind, judge
+from tests.log_lines import LOG_DIR, kept_logs, recorded
 
 PROFILES = load_profiles()
 BOOTED = [
@@ -95,6 +97,81 @@ def test_a_loop_on_a_weak_supply_is_the_bench_s() -> None:
     lost = fault(replace(looping, causes=("power-on",) * 3))  # nothing else clears the cause
     assert lost is not None
     assert lost.code == "weak-supply"
+
+
+# -- what each reset was -------------------------------------------------------------------------------------
+
+CUT = ["rig-boot 1", "ST:00000000", "J 0x10000", "rig-demo BK7231N, version 1.0.0", "r"]  # its power goes mid-line
+
+
+def endless(texts: list[str]) -> Boot:
+    """A power-on that printed `texts` and never got to its marker."""
+    lines = [LogLine(at * 1000, text) for at, text in enumerate(texts)]
+    return Boot(judge(lines, PROFILES), 0, None, causes_of(lines, PROFILES))
+
+
+def code_of(found: Coded | None) -> tuple[type[Coded], str]:
+    assert found is not None
+    return type(found), found.code
+
+
+def test_a_loop_that_loses_its_power_before_its_firmware_says_why_is_the_bench_s() -> None:
+    """As behind 8 ohms of needle: the bootloader's own word tells."""
+    lost = endless(CUT * 4)
+    assert lost.causes == ("power-on",) * 4
+    found = fault(lost)
+    assert code_of(found) == (BenchBlocked, "weak-supply")
+    assert "contact resistance" in str(found)
+    assert "the supply" not in str(found).partition("(")[0]
+    mixed = endless((CUT + BOOTED[:4]) * 2)  # the firmware had the time to say so in every second boot
+    assert mixed.causes == ("power-on",) * 4
+    assert code_of(fault(mixed)) == (BenchBlocked, "weak-supply")
+
+
+@pytest.mark.parametrize("word", ["00010000", "0001AD12", "00000001", "0000AD13"])
+def test_one_reset_that_was_not_the_power_s_leaves_the_board_to_blame(word: str) -> None:
+    other = [line.replace("00000000", word) for line in CUT]
+    assert code_of(fault(endless([*CUT, *other, *CUT, *CUT]))) == (UnitFailed, "boot-loop")
+
+
+def test_the_firmware_s_own_word_goes_before_the_bootloader_s() -> None:
+    """A chip that is reset by its pin clears the word; OpenBeken knows by its RAM that the power stayed."""
+    one = ["V:BK7231N_1.0.1", "ST:00000000", "J 0x10000", "bk_misc_init_start_type a 0", "Main_Init_Before_Delay"]
+    found = endless(one * 4)
+    assert found.causes == ("crash-xat0-again",) * 4
+    assert code_of(fault(found)) == (UnitFailed, "boot-loop")
+
+
+def banner(stack: str) -> list[str]:
+    return ["V:BK7231N_1.0.1", f"SVC:000000D3          {stack} ", "ST:00000000", "J 0x10000", "LibreTiny v1.9.1"]
+
+
+def test_a_jump_to_address_0_is_no_loss_of_power() -> None:
+    """The bootloader runs again, its word still 0; it dumps the stack that it found."""
+    rom, jumped = "00401C1C 000033AC", "004091A8 00027841"
+    assert endless(banner(rom) + 3 * banner(jumped)).causes == ("power-on", "restart", "restart", "restart")
+    assert code_of(fault(endless(banner(rom) + 3 * banner(jumped)))) == (UnitFailed, "boot-loop")
+    assert code_of(fault(endless(banner(rom) * 4))) == (BenchBlocked, "weak-supply")
+
+
+def test_a_loop_whose_app_never_spoke_is_the_image_s() -> None:
+    assert code_of(fault(endless(CUT[:3] * 4))) == (UnitFailed, "bootloader-only")
+
+
+@kept_logs
+def test_the_words_of_kept_logs() -> None:
+    folder = Path(LOG_DIR or "")
+    for name in ("openbeken_BK7231N_safe_mode_boot_uart2.txt", "tuya_CB3S_72-087_1gang_switch_1.3.5_uart2.txt"):
+        texts = [line for line in (folder / name).read_text().splitlines() if not line.startswith("#")]
+        until = next(at for at, line in enumerate(texts) if line.startswith("prvHeapInit")) + 1
+        whole, cut = texts[:until], [line for line in texts[:until] if not line.startswith("bk_misc_init")]
+        for loop in (whole * 4, cut * 4, (whole + cut) * 2):  # as if that real start had come again and again
+            assert endless(loop).causes == ("power-on",) * 4
+            assert code_of(fault(endless(loop))) == (BenchBlocked, "weak-supply")
+    for name in ("damage_obkN_app_second_half_ff.log", "damage_obkN_app_erased.log"):
+        causes = endless(recorded(name).splitlines()).causes
+        assert causes[0] == "power-on"
+        assert set(causes[1:]) == {"watchdog"}
 
 
 def test_a_crash_that_ends_in_the_marker_is_no_boot() -> None:

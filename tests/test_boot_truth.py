@@ -18,11 +18,14 @@ from rig.image import beken
 from rig.image.code import read_code
 from rig.image.contents.calibration import read_calibration
 from rig.image.contents.openbeken import crc8_unsigned
+from rig.image.firmware import load_profiles
 from rig.image.health.diagnosis import Diagnosis, Forecast, diagnose
 from rig.image.health.startpath import start_path
+from rig.line.boot import causes_of
 from rig.sim import firmware
 from rig.sim.flash import SIZE
 from rig.sim.soc import memory
+from rig.uart.bootlog import LogLine
 from rig.uart.verdict import BootKind
 from tests import obk_config
 from tests.image_files import real_images
@@ -317,6 +320,10 @@ def test_bootloader_only_covers_a_loop_in_silence() -> None:
         assert found.resets >= 2
         assert resets or bench.soc.last_fault is None  # every block it ran was good
         assert "before the application said anything" in found.sentence
+        lines = [LogLine(at, text) for at, text in enumerate(normal(bench.text()))]
+        first, *later = causes_of(lines, load_profiles())
+        assert first == "power-on"
+        assert set(later) == {"watchdog" if resets else "restart"}  # though its word is 0 each time
 
 
 def test_a_t_app_on_an_n_ends_at_the_end_of_the_ram(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fixtures import unit
-from rig.line.record import Overran, judged
+from rig.line.record import ENDING, Overran, judged
 from rig.records.events import Outcome
 from tests.sim_process import ROOT
 from tests.waiting import wait_until
@@ -42,6 +42,7 @@ def test_a_unit_that_hangs_is_switched_off_and_ends() -> None:
             assert process.poll() is None
             ours.shutdown(socket.SHUT_WR)
             assert process.stdout.readline() == "off\n"
+            assert ours.recv(100) == ENDING.encode()
             assert process.wait(60) == -9
         finally:
             process.kill()

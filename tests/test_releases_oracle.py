@@ -134,7 +134,7 @@ def test_the_speed_is_what_passed_on_the_wire() -> None:
 
 
 def test_what_a_board_is_has_to_be_shown() -> None:
-    shows = {"ltchiptool": ['\\| Chip ID +\\| {chip_id} +\\|', '\\| MAC Address +\\| {mac} +\\|']}
+    shows = {"ltchiptool": ["\\| Chip ID +\\| {chip_id} +\\|", "\\| MAC Address +\\| {mac} +\\|"]}
     operation = Operation.model_validate(
         {"id": "i", "title": "i", "what": "i", "group": "look", "does": "identify", "shows": shows}
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,18 +22,19 @@ from rig.releases.design import schedule
 from rig.releases.explain import FILE, Reason, explained, load_reasons
 from rig.releases.operations import load_catalogue
 from rig.releases.record import Described, Installed, Record
-from rig.releases.study import Study
+from rig.releases.study import Study, load_study
 from rig.releases.trial import OUTCOMES, Spec, Task, Trial, of
 from rig.uart.trace import Command, save_json
 
 CHROMIUM = Path("/usr/bin/chromium")
+DOCS = Path(__file__).parent.parent / "docs"
 BASE, NEW = "ltchiptool 4.14.4", "ltchiptool 4.15.0"
 VERSIONS = {"ltchiptool": "4.15.0", "bk7231tools": "2.1.2"}
 SECRET = "correct-horse-battery"
 HOSTILE = (
     "<script>alert(1)</script> ![x](http://evil.example/p.png) [x](javascript:alert(1)) @octocat #1 GH-2 | a | "
-    "``` \x1b[31mred\x07 \u202egnp </details></pre><img src=x onerror=alert(1)> https://evil.example www.evil.example "
-    f"**b** $x$ <!-- password: {SECRET}"
+    "``` \x1b[31mred\x07 \u202egnp </details></pre><img src=x onerror=alert(1)> https://evil.example "
+    f"www.evil.example **b** $x$ <!-- password: {SECRET}"
 )
 WRITE, READ, TIMED = Task("write-small"), Task("read-part", "bad-wire"), Task("time-read", timed=True)
 
@@ -55,8 +57,10 @@ def record(titles: list[str], tasks: list[Task], **changed: Any) -> Record:
 
 def trial(spec: Spec, **found: Any) -> Trial:
     """As it should be, but for what is `found`."""
-    usual = {"board": "uid-1", "outcome": "correct", "why": "done and said so", "says_ok": True, "exit_code": 0,
-             "seconds": 1.0, "wire_s": 0.8, "host_s": 0.1, "versions": VERSIONS, "utc": "2026-11-23T07:16:00+00:00"}  # fmt: skip
+    usual = {
+        "board": "uid-1", "outcome": "correct", "why": "done and said so", "says_ok": True, "exit_code": 0,
+        "seconds": 1.0, "wire_s": 0.8, "host_s": 0.1, "versions": VERSIONS, "utc": "2026-11-23T07:16:00+00:00",
+    }  # fmt: skip
     return of(spec, **(usual | found))
 
 
@@ -69,13 +73,16 @@ def made(run: Path, told: Record, trials: list[Trial]) -> Path:
 
 def pages(run: Path, against: Path | None = None) -> tuple[str, str, dict[str, Any]]:
     page = write(run, against)
-    text_ = page.read_text(encoding="utf-8")
-    return text_, (page.parent / "verdict.md").read_text("utf-8"), json.loads((page.parent / "verdict.json").read_text())
+    markdown = (page.parent / "verdict.md").read_text(encoding="utf-8")
+    return page.read_text(encoding="utf-8"), markdown, json.loads((page.parent / "verdict.json").read_text())
 
 
 def wrong(spec: Spec, **found: Any) -> Trial:
-    return trial(spec, **({"outcome": "wrong", "why": "says 'no'; flash is untouched", "says_ok": False, "exit_code": 1,
-                           "tail": ["E: no"], "commands": {"erase": 3, "read-sr": 1}, "retries": 2} | found))  # fmt: skip
+    usual = {
+        "outcome": "wrong", "why": "says 'no'; flash is untouched", "says_ok": False, "exit_code": 1,
+        "tail": ["E: no"], "commands": {"erase": 3, "read-sr": 1}, "retries": 2,
+    }  # fmt: skip
+    return trial(spec, **(usual | found))
 
 
 @pytest.fixture
@@ -113,8 +120,10 @@ def test_a_regression_is_told_first_with_numbers_and_reason(worse: Path) -> None
     first = markdown.splitlines()[0]
     assert first.startswith("### ❌ 2 regressions against ltchiptool 4.14.4: ltchiptool 4.15.0.")
     assert "(in fact)" in markdown
-    assert "2 of 2 times" in markdown
-    assert re.search(r"time-read \(slower\)\*\*: is 1[0-4]\.\d% slower \(\+\d+\.\d% to \+\d+\.\d%, 12 pairs\)", markdown)
+    assert "2 of 2 times, ltchiptool 4.14.4 never: says 'no'; flash is untouched. Why: 1." in markdown
+    percent = r"\d+\.\d%"
+    slower = rf"time-read \(slower\)\*\*: is 1[0-4]\.\d% slower \(\+{percent} to \+{percent}, 12 pairs\)"
+    assert re.search(slower, markdown)
     assert found["state"] == "fail"
     assert [each["operation"] for each in found["regressions"]] == ["write-small", "time-read"]
     assert fail(worse, "regression")
@@ -132,7 +141,8 @@ def test_the_matrix_has_words_beside_colour(worse: Path) -> None:
 
 def test_what_has_no_known_reason_is_said_with_what_the_wire_shows(worse: Path) -> None:
     _, markdown, found = pages(worse)
-    assert "1. *No known reason:* says 'no'; flash is untouched. On the wire: 3 erase, 1 read-sr; 2 of them" in markdown
+    wire = "On the wire: 3 erase, 1 read-sr; 2 of them repeated"
+    assert f"1. *No known reason:* says 'no'; flash is untouched. {wire}" in markdown
     assert found["unexplained"] == 1
 
 
@@ -144,6 +154,15 @@ def test_the_first_wrong_run_is_there_with_its_wire(worse: Path) -> None:
     assert "erase 0x220000 to 0x25a000, 59 in a row, all answered" in excerpt_[1]
     assert "damaged by the study: drop:host:erase:60" in excerpt_[2]
     assert "59 in a row" in page
+
+
+def test_the_first_wrong_run_is_a_regressions_if_there_is_one(tmp_path: Path) -> None:
+    told = record([BASE, NEW], [WRITE, READ])
+    bad = {WRITE: (BASE, NEW), READ: (NEW,)}  # what both do wrong is tried before what only the new one does
+    trials = [wrong(spec) if spec.release in bad[spec.task] else trial(spec) for spec in told.schedule]
+    _, markdown, _ = pages(made(tmp_path / "r", told, trials))
+    assert "The first wrong run: ltchiptool 4.15.0, read-part, bad-wire" in markdown
+    assert "No trace of it was kept." in markdown
 
 
 def test_how_it_was_measured_is_told(worse: Path) -> None:
@@ -200,9 +219,17 @@ def test_a_study_that_was_stopped_says_so(tmp_path: Path) -> None:
     run = made(tmp_path / "r", told, [trial(spec) for spec in told.schedule[:3]])
     page, markdown, found = pages(run)
     assert markdown.startswith("### ❔ Unfinished: 3 of 8 trials were made.")
-    assert f"rig releases --resume {run}" in page
+    assert f"rig releases --resume {run.name}" in page
     assert (found["complete"], found["missing"]) == (False, 5)
-    assert "? not made" in markdown
+    assert "? not made" in page + markdown
+    assert (tmp_path / "r").as_posix() not in markdown  # whoever reads a comment need not know this machine
+
+
+def test_what_was_never_tried_is_a_sentence_not_rows(tmp_path: Path) -> None:
+    told = record([BASE, NEW], [WRITE, READ], study={"repeats": 1})
+    _, markdown, _ = pages(made(tmp_path / "r", told, [trial(spec) for spec in told.schedule[:2]]))
+    assert "Not tried at all: read-part, bad-wire." in markdown
+    assert "1 more went well in every release: write-small." in markdown
 
 
 def test_a_stranger_folder_is_refused_in_one_sentence(tmp_path: Path) -> None:
@@ -271,7 +298,8 @@ def hostile(tmp_path: Path) -> Path:
     titles = [BASE, HOSTILE[:180]]
     told = record(titles, [WRITE], operations=[Described("write-small", HOSTILE, HOSTILE, HOSTILE)])
     told = replace(told, installed=[replace(each, versions={HOSTILE: HOSTILE}) for each in told.installed])
-    trials = [wrong(spec, why=HOSTILE, tail=[HOSTILE, "```", "~~~"], trace="traces/1.jsonl") for spec in told.schedule]
+    bad = {"why": HOSTILE, "tail": [HOSTILE, "```", "~~~"], "trace": "traces/1.jsonl"}
+    trials = [wrong(spec, **bad) for spec in told.schedule]
     run = made(tmp_path / "hostile", told, trials)
     (run / "traces").mkdir()
     line = {"name": HOSTILE, "begun_ns": 1, "size": 5, "refused": HOSTILE, "damage": HOSTILE}
@@ -300,7 +328,7 @@ def test_nobody_is_mentioned_and_nothing_linked(mention: str) -> None:
     assert mention not in text(f"see {mention} there")
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(st.text(st.sampled_from("ab `*_[]()<>|\\#@&!~\n\x1b$:/-")))
 def test_any_text_stays_text(words: str) -> None:
     assert Tags(rendered(f"x {text(words)} x")).found <= {"p"}
@@ -313,16 +341,16 @@ def test_any_text_stays_text(words: str) -> None:
 
 
 def test_markdown_is_never_too_long(tmp_path: Path) -> None:
-    titles = [f"release {number} " + "x" * 150 for number in range(30)]
-    tasks = [Task(f"operation-{number}-" + "y" * 60) for number in range(60)]
+    titles = [f"release {number} " + "x" * 150 for number in range(6)]
+    tasks = [Task(f"operation-{number}-" + "y" * 60) for number in range(30)]
     told = record(titles, tasks, study={"repeats": 1})
-    trials = [wrong(spec, why=f"{spec.n} " + "z" * 900, tail=["t" * 300] * 12) for spec in told.schedule]
+    trials = [wrong(spec, why=f"{spec.n} " + "z" * 600, tail=["t" * 300] * 12) for spec in told.schedule]
     page, markdown, _ = pages(made(tmp_path / "r", told, trials))
     assert len(markdown) < MOST
     assert "index.html" in markdown
     assert markdown.startswith("### ")
     assert "How it was measured" in markdown
-    assert "operation-59" in page
+    assert "operation-29" in page
 
 
 def test_a_trace_outside_the_run_is_not_read(tmp_path: Path, worse: Path) -> None:
@@ -416,6 +444,29 @@ def test_a_mistake_in_the_reasons_is_one_sentence(tmp_path: Path, line: str, sai
 def test_the_reasons_file_is_shipped_beside_its_module() -> None:
     assert FILE.is_file()
     assert all(isinstance(each, Reason) for each in load_reasons().reason)
+
+
+# -- what the docs show ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("file", "begin", "end"), [
+    ("release-studies.md", "```toml\n", "```"), ("ci/flasher-study.yml", "cat > study.toml <<END\n", "END\n"),
+])  # fmt: skip
+def test_study_files_in_the_docs_are_study_files(file: str, begin: str, end: str, tmp_path: Path) -> None:
+    parts = (DOCS / file).read_text(encoding="utf-8").split(begin)[1:]
+    assert parts
+    for part in parts:
+        told = textwrap.dedent(part.partition(end)[0].rstrip(" "))
+        told = told.replace("$SPEC", "./flasher").replace("$BASELINE", "git+https://h/p@1")
+        (tmp_path / "study.toml").write_text(told)
+        study = load_study(tmp_path / "study.toml")
+        assert load_catalogue().tasks(study)
+        assert len(study.releases) == 2
+
+
+def test_the_docs_name_every_operation() -> None:
+    told = (DOCS / "release-studies.md").read_text(encoding="utf-8")
+    assert [each.id for each in load_catalogue().operation if f"`{each.id}`" not in told] == []
 
 
 # -- in a browser ---------------------------------------------------------------------------------------------------

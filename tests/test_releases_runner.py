@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from rig.releases.record import Installed, read_record
 from rig.releases.runner import Run, new_record
 from rig.releases.study import Release, Study
 from rig.releases.tools import Tool, install
-from rig.releases.trial import TRIALS, Trial, read_trials
+from rig.releases.trial import TRIALS, Spec, Task, Trial, of, read_trials
 from rig.sim.bench import SimBench
 from rig.sim.firmware import demo_image
 from rig.sim.hands import hand
@@ -168,6 +168,39 @@ def test_every_tool_is_a_row_and_a_killed_study_goes_on(table: Table, tmp_path: 
     assert again == {key: trial.outcome for key, trial in found.items()}
     assert table.flash() == came
     assert json.loads((folder / "boards" / "A.json").read_text())["right"] is True
+
+
+def test_what_is_worse_than_the_baseline_is_tried_again_beside_it(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool, told = native()
+    other = Tool("other", "other")
+    study = Study(
+        releases=[Release(spec="native"), Release(spec="other"), Release(spec="gone")], operations=["write-odd"],
+        conditions=["normal"],
+    )  # fmt: skip
+    made: list[Spec] = []
+
+    def go(self: Run, bench: Bench, specs: Iterable[Spec]) -> None:
+        for spec in specs:
+            made.append(spec)
+            self.trials[spec.n] = of(spec, board="", outcome="correct", why="")
+
+    monkeypatch.setattr(Run, "go", go)
+    task = Task("write-odd")
+    with table.begun(study, {"native": tool, "other": other}, [told], Heard()) as run:
+        run.go(table.bench, run.left)
+        planned = len(made)
+        asked = [[("other", task), ("gone", task)], [("other", task)], [], [("other", task)]]
+        run.confirm(table.bench, lambda trials: asked.pop(0))
+    assert [spec.n for spec in made] == list(range(1, planned + 5))
+    for at in (planned, planned + 2):
+        block = made[at : at + 2]
+        assert {spec.release for spec in block} == {"native", "other"}
+        assert len({(spec.block, spec.repeat, spec.slot) for spec in block}) == 1
+    assert [spec.repeat for spec in made[planned:]] == [2, 2, 3, 3]
+    assert len({spec.block for spec in made}) == 3
+    assert len(asked) == 1
 
 
 def test_a_release_that_cannot_be_installed_says_why() -> None:

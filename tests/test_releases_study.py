@@ -156,8 +156,9 @@ def test_a_trial_comes_back_as_it_went(tmp_path: Path) -> None:
 
 def test_a_torn_line_is_dropped_and_what_follows_is_whole(tmp_path: Path) -> None:
     line = TRIAL.to_json().encode() + b"\n"
-    for cut in (1, len(line) // 2, len(line) - 1):
-        (tmp_path / TRIALS).write_bytes(line + line[:cut])
+    other = replace(TRIAL, n=7).to_json().encode()
+    for cut in (1, len(other) // 2, len(other)):
+        (tmp_path / TRIALS).write_bytes(line + other[:cut])
         assert read_trials(tmp_path) == [TRIAL]
         ledger = Ledger(tmp_path)
         ledger.append(replace(TRIAL, n=2))

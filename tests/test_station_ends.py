@@ -12,6 +12,7 @@ import pytest
 
 from reports.load import load
 from rig.errors import Exit, UsageProblem
+from rig.line.attempt import GRACE_S
 from rig.line.books import Books
 from rig.line.queue import Queue, Turn
 from rig.line.resume import TurnOver, order_of, read_past, turns_of
@@ -48,6 +49,21 @@ def test_a_unit_that_is_ended_for_its_time_says_so_itself_once(tmp_path: Path) -
     bench.behave(**{"1": ["hang"]})
     assert bench.start(bench.job("1")).end() is Exit.BLOCKED
     assert bench.outcomes() == [("1", 1, "blocked", "step-timeout")]
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["too long", "stopped"])
+def test_a_unit_of_which_no_thread_runs_is_killed_at_once(stopped: bool, tmp_path: Path) -> None:
+    """Nobody is there who could switch its output off: its lease has to go, and its grace is no help."""
+    bench = StationBench(tmp_path)
+    bench.behave(**{"1": ["frozen"]})
+    with bench.start(bench.job("1")) as run:
+        step = bench.wait(events.PhaseStarted, unit="1")
+        if stopped:
+            run.station.stop()
+        assert run.end() is (Exit.ABORTED if stopped else Exit.BLOCKED)
+    (end,) = bench.of(events.UnitEnded)
+    assert (end.outcome.value, end.code) == (("aborted", "crashed") if stopped else ("blocked", "step-timeout"))
+    assert (end.mono_ns - step.mono_ns) / 1e9 < GRACE_S - 5
 
 
 def test_of_two_ends_of_one_attempt_the_first_counts_everywhere(tmp_path: Path) -> None:
@@ -155,6 +171,17 @@ def test_a_unit_that_no_slot_in_use_may_have_waits_for_none() -> None:
     assert queue.next("A") is None
 
 
+def test_nor_where_the_other_slot_went_out_a_moment_ago() -> None:
+    """Between the question whether another slot could have it and its move."""
+    queue = queue_of("A", "B")
+    assert queue.next("A") == Turn("1")
+    assert queue.elsewhere("A")
+    queue.put_out("B", "broken")
+    queue.move("A")
+    assert queue.left() == 0
+    assert queue.next("A") is None
+
+
 # -- what a resumed station knows --------------------------------------------------------------------------
 
 
@@ -211,6 +238,29 @@ def test_turns_are_told_from_attempts() -> None:
         ("2", "unit", "blocked", False), ("2", "unit", "pass", True),
     ]  # fmt: skip
     assert [type(each).__name__ for each in turns_of(found, "G")].index("LineReleased") == 3
+
+
+def test_a_turn_has_the_numbers_that_were_measured_in_it() -> None:
+    """A unit that was given to another slot: each slot's chart gets what was measured there."""
+    found: list[Any] = []
+
+    def attempt(slot: str, number: int, outcome: str, *values: float, role: events.Role = "unit") -> None:
+        who: dict[str, Any] = {"unit": "1", "slot": slot, "attempt": number}
+        found.append(events.UnitStarted(**who, role=role))
+        for value in values:
+            found.append(events.Measured(**who, phase="work", name="amps", value=value, unit_of="A"))
+        found.append(events.Measured(**who, phase="work", name="text", value="x", unit_of=""))
+        found.append(events.UnitEnded(**who, outcome=Outcome(outcome), duration_s=1.0))
+
+    attempt("A", 1, "blocked", 0.1, 0.2)
+    attempt("B", 2, "blocked", 0.3)
+    attempt("B", 3, "pass", 0.4)  # a retry
+    attempt("B", 4, "pass", 0.9, role="golden")  # parked
+    turns = [each for each in turns_of(found, "G") if isinstance(each, TurnOver)]
+    assert [(each.slot, each.values) for each in turns] == [
+        ("A", {"amps": (0.2, True)}),
+        ("B", {"amps": (0.4, True)}),
+    ]
 
 
 # -- live.json ---------------------------------------------------------------------------------------------

@@ -24,15 +24,15 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.cells import safe
 from reports.exports.attempts import One, each_attempt
 from reports.exports.staging import files, staged
 from reports.tables import OUTCOMES, Records, each_row
+from reports.text import shown
 from rig.codes import CODES
 from rig.records import chain
 from rig.records.run import safe_name
 
-_NO_XML = re.compile("[\ufffe\uffff]")  # the rest that XML forbids `safe` took out
+_NO_XML = re.compile("[\ufffe\uffff]")  # the rest that XML forbids `shown` took out
 _KINDS = {"fail": "failure", "unverified": "failure", "blocked": "error", "aborted": "error", "running": "skipped"}
 _FACTS = ("run", "product", "batch", "station", "bench", "operator", "image", "image_sha256", "limits_version",
           "simulated", "speed", "head")  # fmt: skip
@@ -176,7 +176,7 @@ def _why(code: str | None, outcome: str | None, row: Any) -> str:
 
 @lru_cache(maxsize=4096)  # a unit and its steps come again and again
 def _text(value: object) -> str:
-    return _NO_XML.sub("\N{REPLACEMENT CHARACTER}", safe(str(value)))
+    return _NO_XML.sub("\N{REPLACEMENT CHARACTER}", shown(str(value)))
 
 
 _attribute = lru_cache(maxsize=4096)(quoteattr)

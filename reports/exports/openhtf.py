@@ -25,10 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from reports.cells import safe
 from reports.exports.attempts import One, each_attempt
 from reports.exports.staging import files, staged
 from reports.tables import RUNNING, UNKNOWN_NS, Records, each_row
+from reports.text import shown
 from rig.errors import UsageProblem
 from rig.records.run import safe_name
 
@@ -88,7 +88,7 @@ def _record(one: One, notes: Iterable[Any]) -> dict[str, Any]:
     bad = row.outcome not in ("pass", "marginal")
     start, end = _ends(row)
     return {
-        "dut_id": safe(row.unit),
+        "dut_id": shown(row.unit),
         "start_time_millis": start,
         "end_time_millis": end,
         "outcome": "TIMEOUT" if timeout else _OUTCOMES[row.outcome],
@@ -168,7 +168,7 @@ def _phase(
         "outcome": outcome,
         "marginal": marginal if outcome == "PASS" else None,
         "descriptor_id": 0,
-        "name": safe(name),
+        "name": shown(name),
         "codeinfo": _CODE_INFO,
     }
 
@@ -177,7 +177,7 @@ def _measurements(measured: list[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """What is measured again under its name within a step gets a number behind it."""
     seen: dict[str, int] = {}
     for each in measured:
-        name = safe(each.name)
+        name = shown(each.name)
         seen[name] = seen.get(name, 0) + 1
         if seen[name] > 1:
             name = f"{name} #{seen[name]}"
@@ -188,7 +188,7 @@ def _measurements(measured: list[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
             told["validators"] = [limits]
         if each.unit_of:
             called, code, suffix = _UNITS.get(each.unit_of, (each.unit_of, "NDL", each.unit_of))
-            told["units"] = {"name": safe(called), "code": code, "suffix": safe(suffix)}
+            told["units"] = {"name": shown(called), "code": code, "suffix": shown(suffix)}
         if each.value is not None:
             told["measured_value"] = _plain(each.value)
         yield name, told
@@ -221,7 +221,7 @@ def _notes(records: Records) -> dict[tuple[str, str], list[Any]]:
 def _log_record(note: Any) -> dict[str, Any]:
     return {
         "level": _LEVELS.get(note.level, 20), "logger_name": "rig", "source": "journal.jsonl", "lineno": 0,
-        "timestamp_millis": _millis(note.utc), "message": safe(note.text),
+        "timestamp_millis": _millis(note.utc), "message": shown(note.text),
     }  # fmt: skip
 
 
@@ -230,13 +230,13 @@ def _millis(utc: datetime) -> int:
 
 
 def _text(value: object) -> str:
-    return "" if value is None else safe(str(value))
+    return "" if value is None else shown(str(value))
 
 
 def _plain(value: Any) -> Any:
     """A value as JSON takes it."""
     if isinstance(value, str):
-        return safe(value)
+        return shown(value)
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value

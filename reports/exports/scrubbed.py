@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports.cells import safe, safe_column
+from reports.cells import safe_column
 from reports.tables import DETAILS, Name, Numbers, Records, category
+from reports.text import shown
 
 
 def scrubbed(records: Records) -> Records:
@@ -27,10 +28,10 @@ def scrubbed(records: Records) -> Records:
         phases=_frame(records.phases),
         golden=_frame(records.golden),
         notes=_frame(records.notes),
-        remarks=[safe(remark) for remark in records.remarks],
+        remarks=[shown(remark) for remark in records.remarks],
         numbers=_Numbers(records.numbers),
         look_up=look_up,
-        read_artifacts=lambda: _frame(records.artifacts),
+        read_artifacts=lambda units: _frame(records.artifacts_of(units)),
     )
 
 
@@ -41,7 +42,7 @@ def _frame(table: pd.DataFrame) -> pd.DataFrame:
 def _column(values: pd.Series[Any]) -> pd.Series[Any]:
     if isinstance(values.dtype, pd.CategoricalDtype):
         names = [str(each) for each in values.cat.categories]
-        fresh = [safe(name) for name in names]
+        fresh = [shown(name) for name in names]
         if fresh == names:
             return values
         texts = pd.Series(fresh, dtype="str").astype("category")
@@ -56,7 +57,7 @@ def _column(values: pd.Series[Any]) -> pd.Series[Any]:
 def _plain(value: Any) -> Any:
     """A value of a column of any objects. A table is scrubbed as its JSON, where a name stands beside its secret."""
     if isinstance(value, str):
-        return safe(value)
+        return shown(value)
     if isinstance(value, list):
         return [_plain(each) for each in value]
     if hasattr(value, "model_dump"):
@@ -64,7 +65,7 @@ def _plain(value: Any) -> Any:
     if not isinstance(value, dict) or not value:
         return value
     told = json.dumps(value, default=str)
-    fresh = safe(told)
+    fresh = shown(told)
     return value if fresh == told else _read(fresh)
 
 
@@ -82,7 +83,7 @@ class _Numbers:
         self._whole = whole
         self._own: dict[Name, Name] = {}
         for name in whole.all_names():
-            fresh = Name(*(safe(each) for each in dataclasses.astuple(name)))
+            fresh = Name(*(shown(each) for each in dataclasses.astuple(name)))
             while fresh in self._own:
                 fresh = dataclasses.replace(fresh, name=f"{fresh.name} #")
             self._own[fresh] = name

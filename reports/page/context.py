@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from reports import metrics
+from reports import metrics, timing
 from reports.page.sets import Linked, Sets
 from reports.tables import Records
 
 ALL_ROWS = 500  # attempts up to which the page shows every one
 SOME_ROWS = 200  # of more, the ones most worth seeing
 Bools = npt.NDArray[np.bool_]
-Keys = npt.NDArray[np.int32]
+Keys = npt.NDArray[np.int16 | np.int32]  # the narrow ones sort fast
 
 
 @dataclass
@@ -73,11 +73,16 @@ class Context:
         """Each board's first counted trial, in time."""
         return self.judged.drop_duplicates("board")
 
+    @cached_property
+    def parts(self) -> pd.DataFrame:
+        """Where the time of each attempt went."""
+        return timing.parts(self.records)
+
     def keys(self, column: str) -> tuple[Keys, list[Any]]:
         """A column of the attempts as numbers (-1: nothing there) and what each stands for, by name."""
         if column not in self._keys:
             codes, names = pd.factorize(self.attempts[column], sort=True)
-            self._keys[column] = codes.astype(np.int32), list(names)
+            self._keys[column] = codes.astype(np.int16 if len(names) < 1 << 15 else np.int32), list(names)
         return self._keys[column]
 
     def of_boards(self, boards: Any, text: object, title: str) -> Linked:

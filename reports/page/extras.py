@@ -75,7 +75,7 @@ def flash_times(context: Context) -> list[dict[str, Any]]:
     for by in timing.BY:
         if told and context.attempts[by].nunique() < 2:
             continue
-        table = timing.breakdown(context.records, by)
+        table = timing.breakdown(context.records, by, table=context.parts)
         if not len(table) or (told and len(table) < 2):
             continue
         rows = []
@@ -95,7 +95,7 @@ def flash_times(context: Context) -> list[dict[str, Any]]:
 
 def slowing(context: Context) -> list[str]:
     """How the parts of a unit's time changed over the batch; only what did."""
-    return [f"{shown(each)}." for each in timing.regression(context.records) if each.significant]
+    return [f"{shown(each)}." for each in timing.regression(context.records, table=context.parts) if each.significant]
 
 
 def what_ifs(context: Context) -> list[dict[str, Any]]:

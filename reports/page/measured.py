@@ -19,7 +19,8 @@ from reports.control_plots import Panel, control_svg
 from reports.distributions import groups_svg, histogram_svg
 from reports.page.context import Context
 from reports.page.groups import rule_counts
-from reports.tables import Name
+from reports.settled import FAR
+from reports.tables import OUTCOMES, Name
 from reports.text import limits, number, rough, shown
 
 MOST_CARDS = 40  # measurements drawn; the table has all
@@ -60,19 +61,20 @@ def _one(context: Context, name: Name, unsafe: str | None, drawn: bool) -> dict[
     counted = context.counted[orders]
     if not counted.any():
         return None
-    if not counted.all():
-        orders, table = orders[counted], table[counted]
     values = np.asarray(table["value"], dtype=np.float64)
-    which = np.asarray(table["limits"], dtype=np.int64)
-    sets, sizes = np.unique(which, return_counts=True)
-    kept_to = context.records.numbers.limits().iloc[int(sets[np.argmax(sizes)])]
+    which, outcome = table["limits"].to_numpy(), table["outcome"].cat.codes.to_numpy()
+    if not counted.all():
+        orders, values, which, outcome = (each[counted] for each in (orders, values, which, outcome))
+    sizes = np.bincount(which)
+    sets = np.flatnonzero(sizes)
+    kept_to = context.records.numbers.limits().iloc[int(np.argmax(sizes))]
     lower, upper = _limit(kept_to["minimum"]), _limit(kept_to["maximum"])
     warn = _limit(kept_to["marginal_minimum"]), _limit(kept_to["marginal_maximum"])
     unit, label = shown(name.unit_of), shown(f"{name.step} {name.name}")
     told: dict[str, Any] = {
         "step": shown(name.step), "name": shown(name.name), "unit_of": unit,
         "limits": limits(lower, upper) or "none", "other_limits": len(sets) - 1,
-        **_spread(values), **_judged(context, label, orders, table["outcome"], values),
+        **_spread(values), **_judged(context, label, orders, outcome, values),
         **_capability(context, values, orders, which, kept_to, lower, upper, unsafe),
         "svg": "", "chart": "", "groups": "",
     }  # fmt: skip
@@ -101,10 +103,11 @@ def _spread(values: Floats) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _judged(context: Context, label: str, orders: Any, outcome: pd.Series[Any], values: Floats) -> dict[str, Any]:
+def _judged(context: Context, label: str, orders: Any, outcome: Any, values: Floats) -> dict[str, Any]:
     """How many were outside, inside the warning band, or could not be measured; each leads to its units."""
-    words = {"outside": (outcome == "fail") & np.isfinite(values), "marginal": outcome == "marginal"}
-    masks = {name: np.asarray(mask, dtype=bool) for name, mask in words.items()} | {"missing": ~np.isfinite(values)}
+    known = np.isfinite(values)
+    failed, marginal = (outcome == OUTCOMES.index(each) for each in ("fail", "marginal"))
+    masks = {"outside": failed & known, "marginal": marginal, "missing": ~known}
     return {
         name: context.sets.link(int(mask.sum()), f"{label}: {name}", orders[mask]) for name, mask in masks.items()
     }
@@ -116,8 +119,10 @@ def _capability(
 ) -> dict[str, Any]:  # fmt: skip
     """Of the values that were held to these limits; of others no index says anything."""
     mine = which == int(kept_to.name)  # type: ignore[call-overload]
-    slots = context.keys("slot")[0][orders[mine]]
-    found: Capability = capability(values[mine], lower, upper, groups=slots)
+    slots = context.keys("slot")[0][orders]
+    if not mine.all():
+        values, slots = values[mine], slots[mine]
+    found: Capability = capability(values, lower, upper, groups=slots)
     indices = {each: index_text(getattr(found, each)) for each in ("cp", "cpk", "pp", "ppk")}
     warned = [*([unsafe] if unsafe and not found.refused else []), *found.warnings]
     return {
@@ -140,6 +145,7 @@ def _is_low(index: Index | None) -> bool:
 
 def _rules(context: Context, label: str, unit: str, values: Floats, orders: Any, drawn: bool) -> dict[str, Any]:
     """The I-MR chart and the raw rule hits of its individuals, with what chance alone gives for so many points."""
+    values, several = levelled(values, context.keys("slot")[0][orders])
     individuals, ranges = charts.individuals(values)
     at = np.unique(individuals.hits.indices)
     found: dict[str, Any] = {
@@ -148,9 +154,23 @@ def _rules(context: Context, label: str, unit: str, values: Floats, orders: Any,
         "hits": context.sets.link(len(individuals.hits), f"{label}: Western Electric hits", orders[at]),
     }  # fmt: skip
     if drawn:
-        panels = [Panel("individuals", individuals), Panel("moving range", ranges)]
+        panels = [Panel("individuals" + (", slots levelled" if several else ""), individuals), Panel("moving range", ranges)]
         found["chart"] = control_svg(panels, unit=unit, told=f"I-MR chart of {label}")
     return found
+
+
+def levelled(values: Floats, slots: Any) -> tuple[Floats, bool]:
+    """The values with the mean of each slot moved to that of all, and whether there was one to move: a slot that
+    reads higher than its neighbour is a difference between slots and no pattern in time. Not where the slots have less
+    than two values each in the mean: nothing would be left."""
+    n = np.bincount(slots + 1)
+    several = int(np.count_nonzero(n))
+    if several < 2 or len(values) < 2 * several:
+        return values, False
+    centre = float(values.mean())
+    means = np.bincount(slots + 1, values - centre) / np.maximum(n, 1)
+    moved: Floats = values - means[slots + 1]
+    return moved, True
 
 
 def drift(values: Floats) -> str:
@@ -203,4 +223,4 @@ def _tables(context: Context, values: Floats, orders: Any) -> list[tuple[str, li
 
 
 def _limit(value: Any) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(value)
+    return None if value is None or not abs(value) <= FAR else float(value)

@@ -49,7 +49,7 @@ def boards(context: Context, codes: Sequence[int]) -> dict[int, dict[str, Any]]:
     units = set(attempts["unit"])
     files, notes = (
         grouped(table[table["unit"].isin(units)], "run", "unit")
-        for table in (context.records.artifacts, context.records.notes)
+        for table in (context.records.artifacts_of(units), context.records.notes)
     )
     told: dict[int, dict[str, Any]] = {}
     for row in each_row(attempts):

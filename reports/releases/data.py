@@ -8,7 +8,7 @@ from typing import Any
 
 from reports.releases import words
 from reports.releases.gathered import Gathered
-from reports.text import shown
+from reports.releases.safe import shown
 
 SCHEMA = 1
 

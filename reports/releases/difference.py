@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from reports.releases.grid import Grid, Row, Square, cells
-from reports.text import shown
+from reports.releases.safe import shown
 from rig.releases.record import Record
 from rig.releases.trial import Task, Trial
 

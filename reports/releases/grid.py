@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from reports.releases.safe import shown
 from reports.releases.wire import told
-from reports.text import shown
 from rig.releases.explain import bad_of, explained
 from rig.releases.record import Record
 from rig.releases.trial import GOOD, Task, Trial
@@ -78,6 +78,11 @@ class Row:
     @property
     def green(self) -> bool:
         return all(square.state == "green" for square in self.squares)
+
+    @property
+    def made(self) -> bool:
+        """Whether any release was tried at it."""
+        return any(square.outcome != NOT_MADE for square in self.squares)
 
 
 @dataclass(frozen=True)

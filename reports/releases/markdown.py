@@ -12,8 +12,8 @@ from html import escape
 from reports.releases import words
 from reports.releases.gathered import Gathered
 from reports.releases.grid import MEANINGS, SYMBOLS, Row
+from reports.releases.safe import shown
 from reports.releases.wire import Excerpt
-from reports.text import shown
 
 MOST = 65_000  # characters; GitHub takes 65,536
 _MOST_NAME = 60  # characters of a release's name in a table
@@ -27,8 +27,8 @@ Part = Callable[[Gathered], list[str]]
 
 def markdown(told: Gathered) -> str:
     """The whole, below MOST characters: what is folded goes first, the longest last of all is cut."""
-    parts: list[Part] = [_head, _regressions, _against, _matrix, _notes, _whole_matrix, _trace, _measured]
-    for least in ((), (_trace,), (_trace, _whole_matrix), (_trace, _whole_matrix, _notes)):
+    parts: list[Part] = [_head, _regressions, _against, _matrix, _notes, _whole_matrix, _times, _trace, _measured]
+    for least in ((), (_trace,), (_trace, _whole_matrix, _times), (_trace, _whole_matrix, _times, _notes)):
         blocks = [block for part in parts if part not in least for block in part(told)]
         if least:
             blocks.append("*Shortened to fit into a comment: the whole is in the report's index.html.*")
@@ -54,7 +54,7 @@ def _head(told: Gathered) -> list[str]:
 
 def _regressions(told: Gathered) -> list[str]:
     found = told.verdict.regressions
-    lines = [f"- **{text(words.regression_title(told, one))}**: {text(words.regression(one), 400)}" for one in found]
+    lines = [f"- **{text(words.regression_title(told, one))}**: {text(words.regression(told, one))}" for one in found]
     blocks = ["#### What got worse", "\n".join(lines)] if lines else []
     doubts = [f"- **{text(name)}**: {text(which, 2000)}" for name, which in words.suspected(told)]
     if doubts:
@@ -77,15 +77,18 @@ def _against(told: Gathered) -> list[str]:
 
 
 def _matrix(told: Gathered) -> list[str]:
-    rows = [row for row in told.grid.rows if not row.green]
+    rows = [row for row in told.grid.rows if not row.green and row.made]
+    never = [row.title for row in told.grid.rows if not row.made]
     green = [row.title for row in told.grid.rows if row.green]
     found = ["#### Releases and operations"] if told.grid.rows else []
     if rows:
         found.append(_table(told, rows))
     if green:
-        which = "All" if not rows else f"The other {len(green)}"
+        which = "All" if not rows and not never else f"{len(green)} more"
         each = "every release" if len(told.grid.releases) > 1 else "the release"
         found.append(f"{which} went well in {each}: {text('; '.join(green), 4000)}.")
+    if never:
+        found.append(f"Not tried at all: {text('; '.join(never), 4000)}.")
     if rows:
         found.append(_key(rows))
     return found
@@ -96,6 +99,20 @@ def _whole_matrix(told: Gathered) -> list[str]:
         return []
     rows = told.grid.rows
     return [_folded(f"The whole matrix: {words.count(len(rows), 'operation')}", _table(told, rows))]
+
+
+def _times(told: Gathered) -> list[str]:
+    rows = words.comparison_rows(told)
+    if not rows:
+        return []
+    lines = [_line(["release", "operation", "pairs", "times the baseline's time", "95 % interval", ""])]
+    lines.append(_line(["---", "---", "--:", "--:", "--:", "---"]))
+    lines += [
+        _line([text(row["release"], _MOST_NAME), text(row["task"], _MOST_NAME), row["pairs"], row["ratio"],
+               row["interval"], text(". ".join(filter(None, (row["verdict"], row["why"]))))])
+        for row in rows
+    ]  # fmt: skip
+    return [_folded("Times against the baseline's", "\n".join(lines))]
 
 
 def _table(told: Gathered, rows: Sequence[Row]) -> str:

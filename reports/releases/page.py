@@ -14,7 +14,8 @@ from reports.releases import words
 from reports.releases.gathered import Gathered
 from reports.releases.grid import MEANINGS, SYMBOLS, Grid, Row, Square, title_of
 from reports.releases.picture import Ratio, ratios_svg
-from reports.text import moment, shown
+from reports.releases.safe import shown
+from reports.text import moment
 from rig.releases.trial import Trial
 
 _TEMPLATES = Path(__file__).parent.parent / "templates"
@@ -35,7 +36,7 @@ def page_data(told: Gathered) -> dict[str, Any]:
         "headline": words.headline(told), "tone": words.tone(told), "remarks": words.remarks(told),
         "tiles": words.tiles(told),
         "regressions": [
-            (words.regression_title(told, each), words.regression(each)) for each in told.verdict.regressions
+            (words.regression_title(told, each), words.regression(told, each)) for each in told.verdict.regressions
         ],
         "suspected": words.suspected(told), "suspected_told": words.SUSPECTED,
         "lines": words.release_lines(told),

@@ -28,7 +28,7 @@ def ratios_svg(rows: Sequence[Ratio]) -> str:
         return ""
     bottom = 10 + _ROW * len(rows)
     least, most = min(0.9, *(row.low for row in rows)), max(1.1, *(row.high for row in rows))
-    axis = Axis.over(least - 0.02, most + 0.02, _NAMES, _WIDTH - 80, wanted=7)
+    axis = Axis.over(least - 0.02, most + 0.02, _NAMES, _WIDTH - 110, wanted=7)
     parts = list(across(axis, 4, bottom, "times the baseline's time"))
     parts.append(line(f"M{axis.at(1):.1f} 4V{bottom:g}", "axis"))
     for place, row in enumerate(rows):
@@ -38,7 +38,7 @@ def ratios_svg(rows: Sequence[Ratio]) -> str:
             text(fitting(row.name, _NAMES - 12), _NAMES - 12, y + 4, "end", "ink"),
             line(f"M{axis.at(row.low):.1f} {y:g}H{axis.at(row.high):.1f}", f"{kind}"),
             dots([(axis.at(row.ratio), y)], f"{kind} big", row.told),
-            text(f"{row.ratio:.3f}", _WIDTH - 74, y + 4, "start", "alarm" if row.slower else "ink"),
+            text(f"{row.ratio:.3f}", _WIDTH - 98, y + 4, "start", "alarm" if row.slower else "ink"),
         ]
         if row.slower:
             parts.append(text("slower", _WIDTH, y + 4, "end", "alarm"))

@@ -8,7 +8,8 @@ from dataclasses import dataclass, fields
 from itertools import groupby
 from pathlib import Path
 
-from reports.text import seconds, shown
+from reports.releases.safe import shown
+from reports.text import seconds
 from rig.releases.trial import Trial
 from rig.uart.accounting import Share, shares
 from rig.uart.trace import Command

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from reports.releases.gathered import Gathered
 from reports.releases.grid import title_of
-from reports.text import NOTHING, number, seconds, shown
+from reports.releases.safe import shown
+from reports.text import NOTHING, number, seconds
 from rig.releases.compare import Comparison, named
 from rig.releases.trial import Trial
 
 SUSPECTED = "Not right each time it was tried, the baseline always, but tried too seldom to count as a regression"
 _SHA = 12  # digits shown
+_MOST_SAID = 400  # characters of what got worse
 
 
 def headline(told: Gathered) -> str:
@@ -83,7 +85,7 @@ def remarks(told: Gathered) -> list[str]:
         found.append(
             f"The study was stopped, or is still going on: {count(told.missing, 'trial')} of "
             f"{len(told.record.schedule)} were not made. What is missing may be what is wrong. Go on with "
-            f"rig releases --resume {shown(told.run)}."
+            f"rig releases --resume {shown(told.run.name)}, with the folder it is in."
         )
     spoiled = told.counts["blocked"]
     if spoiled:
@@ -103,10 +105,13 @@ def regression_title(told: Gathered, one: Comparison) -> str:
     return f"{shown(one.release)}, {title_of(told.record, one.task)}{kinds}"
 
 
-def regression(one: Comparison) -> str:
-    """What got worse, with its numbers."""
+def regression(told: Gathered, one: Comparison) -> str:
+    """What got worse, with its numbers, and the numbers of its reasons."""
     said = one.sentence.removeprefix(f"{one.release}, {named(one.task)}: ")  # that is its title
-    return f"{shown(said).rstrip('.')}."
+    said = f"{shown(said[:_MOST_SAID]).rstrip('.')}."
+    place = shown(one.release), one.task
+    square = next((each for each in told.grid.squares if (each.release, each.task) == place), None)
+    return f"{said} Why: {', '.join(map(str, square.notes))}." if square is not None and square.notes else said
 
 
 def suspected(told: Gathered) -> list[tuple[str, str]]:
@@ -167,7 +172,7 @@ def facts(told: Gathered) -> list[tuple[str, str]]:
     boards = len({trial.board for trial in told.trials if trial.board})
     rows = [
         ("Study", f"{shown(study.name)}, {shown(record.id)}, begun {shown(record.utc)}"),
-        ("Bench", f"{bench} ({kind}), {count(boards, 'board')}"),
+        ("Bench", f"{bench if bench == kind else f'{bench} ({kind})'}, {count(boards, 'board')}"),
         ("Trials", _trials(told)),
         ("Order", f"blocks: every release once at one task on one board, in random order (seed {study.seed})"),
         ("Could find", shown(told.verdict.plan)),
@@ -189,7 +194,7 @@ def _trials(told: Gathered) -> str:
     timed = len([trial for trial in told.trials if trial.timed])
     plan = len(told.record.schedule)
     repeats = _times(told.record.study.repeats)
-    return f"{made} made of {plan} planned, {timed} of them timed; a task is judged {repeats}"
+    return f"{made} made, {timed} of them timed; {plan} planned, a task judged {repeats} or until it is sure"
 
 
 def _times(repeats: int) -> str:

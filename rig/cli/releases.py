@@ -79,13 +79,16 @@ def releases(
     if resume is not None:
         record = read_record(resume)
         folder = resume
-        _make(folder, record, catalogue, bench or str(record.bench["spec"]), None)
+        problems = _make(folder, record, catalogue, bench or str(record.bench["spec"]), None).problems
     else:
         asked = load_study(study or DEFAULT).only(**changes) if changes else load_study(study or DEFAULT)
         catalogue.tasks(asked)
         check_folder(out)
-        folder = _make(None, asked, catalogue, bench or "sim:2", out)
+        run = _make(None, asked, catalogue, bench or "sim:2", out)
+        folder, problems = run.folder, run.problems
     _finish(folder, fail_on, against, as_json)
+    if problems:
+        raise BenchBlocked("crashed", "; ".join(problems))
 
 
 def _changes(
@@ -108,8 +111,8 @@ def _changes(
 # -- a run ----------------------------------------------------------------------------------------------------------
 
 
-def _make(folder: Path | None, asked: Record | Study, catalogue: Catalogue, spec: str, out: Path | None) -> Path:
-    """All trials that are not on record, at one bench, or at two simulated ones in turn; the run's folder."""
+def _make(folder: Path | None, asked: Record | Study, catalogue: Catalogue, spec: str, out: Path | None) -> Run:
+    """All trials that are not on record, at one bench, or at two simulated ones in turn."""
     study = asked.study if isinstance(asked, Record) else asked
     parts = _parts(spec, [task.timed for task in catalogue.tasks(study)])
     run: Run | None = None
@@ -123,11 +126,11 @@ def _make(folder: Path | None, asked: Record | Study, catalogue: Catalogue, spec
                 specs = [each for each in run.left if timed is None or each.timed == timed]
                 if specs:
                     watch.say(f"{len(specs)} trials at bench {bench.name}{_pace(bench)}")
-                    run.go(bench, specs)
+                run.go(bench, specs)
                 if study.confirm:
                     run.confirm(bench, lambda trials, of=timed: _unsure(trials, study, of))  # type: ignore[misc]
     assert run is not None
-    return run.folder
+    return run
 
 
 def _unsure(trials: list[Trial], study: Study, timed: bool | None) -> list[tuple[str, Task]]:

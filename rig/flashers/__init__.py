@@ -99,7 +99,6 @@ def _from_source(
     environment = provide_from(source, pins=[*guessed.pins, *pins], python=python, say=say)
     version = environment.versions.get(source.package) or environment.versions.get(guessed.package.lower())
     profile = find_profile(name, version or source.version or _NEWEST, folders)
-    environment.executable(profile.executable)
     return profile, environment
 
 

@@ -23,7 +23,7 @@ from typing import Any
 from rig.bench.bench import Bench, Slot
 from rig.line.books import Books, Course
 from rig.line.job import Job, Stage
-from rig.line.record import HALF_WRITTEN
+from rig.line.record import ENDING, HALF_WRITTEN
 from rig.line.suite import OURS, ROOT, environment, suite_words
 from rig.records import events
 from rig.records.events import Event, Outcome, Role
@@ -31,6 +31,7 @@ from rig.records.run import RunFolder
 from rig.scrub import scrub
 
 GRACE_S = 15.0  # from SIGTERM to SIGKILL for a unit's process
+ANSWER_S = 1.2  # choice: to SIGKILL where it does not even say that it ends; its output is to be off within 2 s
 BETWEEN_S = 120.0  # choice: longest time outside of any step: Python's start, and closing down
 _LOOK_S = 0.2
 # plugins that may be installed and that our own plans have no use for: a quarter second of CPU for each unit
@@ -73,6 +74,7 @@ class Attempt:
     _process: subprocess.Popen[bytes] | None = None
     _aborted: threading.Event = field(default_factory=threading.Event)
     _overran: str | None = None
+    _ending: threading.Event = field(default_factory=threading.Event)  # it said that it switches off and ends
 
     @property
     def _who(self) -> dict[str, Any]:
@@ -197,6 +199,9 @@ class Attempt:
     def _follow(self, connection: socket.socket) -> None:
         with connection.makefile("r", errors="replace") as lines, contextlib.suppress(OSError, ValueError):
             for line in lines:
+                if line == ENDING:
+                    self._ending.set()
+                    continue
                 what, done, total = line.rsplit(" ", 2)
                 self.ground.on_progress(self.slot.name, self.unit, what, int(done), int(total))
 
@@ -204,10 +209,12 @@ class Attempt:
         """Until the process ends. Once it is stopped, or a step takes too long, it has a grace, then it is killed.
 
         The grace is for its record, not for its output: its end of `owner` sees us go at once, and a thread of its
-        own switches off, whatever its steps hang in, and then ends them.
+        own says so, switches off, whatever its steps hang in, and then ends them. Where nothing is said no thread of
+        it runs (it is frozen, or hangs where Python cannot switch): it is killed, and its lease goes with it.
         """
         assert self._process is not None
         deadline: float | None = None
+        answer = 0.0
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_LOOK_S)
@@ -218,11 +225,16 @@ class Attempt:
                     with contextlib.suppress(OSError):  # what it says of its end, once it has read its own
                         owner.sendall(self._overran.encode())
             if deadline is None and (self._overran or self._stopping):
-                deadline = time.monotonic() + GRACE_S
+                deadline, answer = time.monotonic() + GRACE_S, time.monotonic() + ANSWER_S
                 with contextlib.suppress(OSError):  # it has gone
                     owner.shutdown(socket.SHUT_WR)
-            if deadline is not None and time.monotonic() > deadline:
+            if deadline is not None and time.monotonic() > (answer if self._is_mute() else deadline):
                 self._process.kill()
+
+    def _is_mute(self) -> bool:
+        """It has begun, so that its output may be on, has not ended, and was not heard to do so."""
+        course = self.ground.books.course(self.unit, self.number)
+        return course is not None and course.outcome is None and not self._ending.is_set()
 
     def _too_long(self, began: float) -> str | None:
         """A sentence once the step under way, or what is between steps, takes longer than it may."""

@@ -93,8 +93,8 @@ class Books:
             self._known.setdefault(event.unit, {}).setdefault(event.identity)
 
     def _measured(self, event: events.Measured) -> None:
-        if isinstance(event.value, int | float) and not isinstance(event.value, bool):
-            self._values.setdefault(event.unit, {})[event.name] = float(event.value), event.outcome.good
+        if (number := number_of(event)) is not None:
+            self._values.setdefault(event.unit, {})[event.name] = number
 
     def _count_pass(self, course: Course) -> None:
         mine = self._courses.get(course.unit, [])
@@ -205,6 +205,13 @@ class Books:
         counted = {each.value: sum(1 for one in found.values() if one is each) for each in Outcome}
         running = sum(1 for one in found.values() if one is None)
         return counted | {"running": running, "remaining": len(self.never_begun())}
+
+
+def number_of(event: events.Measured) -> tuple[float, bool] | None:
+    """What was measured, where it is a number, and whether it is within its limits."""
+    if isinstance(event.value, int | float) and not isinstance(event.value, bool):
+        return float(event.value), event.outcome.good
+    return None
 
 
 def _take(course: Course, event: Event) -> None:

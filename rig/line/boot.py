@@ -28,6 +28,9 @@ _SILENCE_S = 8.0  # nothing at all for so long: it will not speak any more
 _LEAST_SILENCE_S = 3.0  # of a fast simulated bench: it is not always as fast as it was asked to be
 _LEAST_UNSEEN_S = 3.0
 _SAG_HUNT_S = 1.5  # how long a looping board is watched closely for a sagging rail
+_RETENTION = re.compile(r"(?:^|\W)ST:(?:0x)?(?P<word>[0-9A-Fa-f]{8})\s*$")  # the bootloader's, before any app spoke
+_STACK = re.compile(r"(?:^|\W)SVC:[0-9A-Fa-f]{8}\s+(?P<stack>[0-9A-Fa-f]{8} [0-9A-Fa-f]{8})\s*$")
+_LOST_POWER = "power-on"
 
 _CODES = {
     BootKind.SILENT: "log-silent",
@@ -44,7 +47,7 @@ class Boot:
     verdict: Verdict
     power_on_ns: int
     seconds: float | None
-    causes: tuple[str, ...] = ()  # what each boot said of its reset, in order; one cut short says nothing
+    causes: tuple[str, ...] = ()  # of each boot's reset, in order, as `causes_of` tells them
 
 
 def watch_boot(
@@ -68,10 +71,10 @@ def watch_boot(
         lines = log.lines_since(moment)
         verdict = judge(lines, profiles)
         if verdict.completed is not None:
-            return Boot(verdict, moment, (verdict.completed.mono_ns - moment) / 1e9, _causes(lines, profiles))
+            return Boot(verdict, moment, (verdict.completed.mono_ns - moment) / 1e9, causes_of(lines, profiles))
         quiet = time.monotonic() - (lines[-1].mono_ns if lines else moment) / 1e9
         if verdict.resets >= _LOOP_RESETS or quiet > silence or time.monotonic() > deadline:
-            return Boot(verdict, moment, None, _causes(lines, profiles))
+            return Boot(verdict, moment, None, causes_of(lines, profiles))
 
 
 def boot_unseen(link: SlotLink, profiles: Sequence[FirmwareProfile], *, speed: float = 1.0) -> None:
@@ -89,15 +92,39 @@ def boot_unseen(link: SlotLink, profiles: Sequence[FirmwareProfile], *, speed: f
     link.check()
 
 
-def _causes(lines: Sequence[LogLine], profiles: Sequence[FirmwareProfile]) -> tuple[str, ...]:
-    found = []
+def causes_of(lines: Sequence[LogLine], profiles: Sequence[FirmwareProfile]) -> tuple[str, ...]:
+    """What each boot's reset was, in order: by the firmware's own word, else by the bootloader's retention word (0:
+    power-on; a watchdog sets bit 16, software the low half). A boot that was cut short before either is not there.
+
+    A jump to address 0 runs the bootloader again without a reset and leaves the word 0. The registers that it dumps
+    before tell: a chip that came out of its ROM has the ROM's stack, whoever jumped left another ("restart").
+    Source: the SDK (retention word, reset causes); real logs, which all have one stack; jumps by the simulated chip.
+    """
+    found: list[str] = []
+    stacks: set[str] = set()
+    banners = [text for profile in profiles for text in profile.log.bootloader]
+    open_ = False  # the last one found is the bootloader's word for a boot whose firmware has not spoken
     for line in lines:
-        for profile in profiles:
-            hit = re.search(profile.log.reset.pattern, line.text) if profile.log.reset else None
-            if hit and profile.log.reset:
-                found.append(profile.log.reset.causes.get(hit["cause"].lower(), "unknown"))
-                break
+        if hit := _STACK.search(line.text):
+            stacks.add(hit["stack"].lower())
+        elif hit := _RETENTION.search(line.text):
+            word = int(hit["word"], 16)
+            power_on = word == 0 and len(stacks) <= 1
+            found.append(_LOST_POWER if power_on else "watchdog" if word >> 16 & 1 else "restart")
+            open_ = True
+        elif any(text in line.text for text in banners):
+            open_ = False
+        elif cause := _said(line, profiles):
+            found[-1 if open_ else len(found) :] = [cause]
+            open_ = False
     return tuple(found)
+
+
+def _said(line: LogLine, profiles: Sequence[FirmwareProfile]) -> str | None:
+    for reset in (profile.log.reset for profile in profiles if profile.log.reset):
+        if hit := re.search(reset.pattern, line.text):
+            return reset.causes.get(hit["cause"].lower(), "unknown")
+    return None
 
 
 def require_boot(boot: Boot, power: BoardPower, expected: str | None, version: str | None) -> None:
@@ -137,14 +164,14 @@ def _hunt_sag(power: BoardPower, boot: Boot) -> BenchBlocked | None:
             power.average(_LOOK_S, until=lambda: power.sag is not None)
         power.watch_closely(False)
     found = weak_supply(power)
-    lost = len(boot.causes) > 1 and set(boot.causes) == {"power-on"}
-    if found is None and lost and boot.verdict.resets > 1:  # once may be a bouncing contact
-        # only losing power clears the reset cause: the rail fell through the chip's reset level, faster than a
-        # supply's meter shows
+    lost = boot.verdict.kind is not BootKind.BOOTLOADER_ONLY and set(boot.causes) == {_LOST_POWER}
+    if found is None and lost and len(boot.causes) > 1 and boot.verdict.resets > 1:  # once may be a bouncing contact
+        # the rail fell through the chip's reset level, faster than a supply's meter shows or where it does not see it
         return BenchBlocked(
             "weak-supply",
             f"the board lost its power {boot.verdict.resets} times while the output stayed on (each reset's cause is "
-            f"power-on): {power.supplied.volts:g} V with a limit of {_limit(power):g} A cannot feed it",
+            f"power-on): contact resistance in the slot, or {power.supplied.volts:g} V with a limit of "
+            f"{_limit(power):g} A that cannot feed it",
         )
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
 from rig.bench.bench import Slot
@@ -57,7 +57,8 @@ class Line:
                     self._spc.reset()
                 else:
                     if each.role == "unit":
-                        self._chart(each.slot, each.unit)
+                        self._ground.books.values_of(each.unit)  # they are charted here, and not with its next turn
+                        self._chart(each.slot, each.values)
                     self._golden.ended(each.slot, each.role, each.outcome)
                     if each.role == "unit" and each.told:
                         self._health.ended(each.slot, each.outcome, each.code)
@@ -80,7 +81,7 @@ class Line:
         charts = []
         if turn.role == "unit":
             with self._guard:
-                charts = self._chart(slot.name, course.unit)
+                charts = self._chart(slot.name, self._ground.books.values_of(course.unit))
         if turn.role == "unit" and outcome is not None and outcome.good:
             self.label(course, slot)
         if outcome is None or self._ground.stopped.is_set():
@@ -100,9 +101,8 @@ class Line:
         if out is not None and self._more_to_come():
             self.slot_unusable(slot.name, out)
 
-    def _chart(self, slot: str, unit: str) -> list[str]:
+    def _chart(self, slot: str, values: Mapping[str, tuple[float, bool]]) -> list[str]:
         """What the control charts say of the numbers of a unit that is over."""
-        values = self._ground.books.values_of(unit)
         said = [self._spc.taken(slot, name, value, good=good) for name, (value, good) in values.items()]
         return [each for each in said if each is not None]
 

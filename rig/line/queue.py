@@ -156,6 +156,7 @@ class Queue:
             self.over(slot)
             self._shunned[unit] = shunned
             self._waiting.appendleft(unit)
+            self._give_up()  # the other one may have gone out since `elsewhere` was asked
             self._changed.notify_all()
 
     def _give_up(self) -> None:

@@ -24,6 +24,7 @@ from rig.records.sink import EventSink
 from rig.records.store import FOLDER, ArtifactStore, sha256_of
 from rig.scrub import scrub
 
+ENDING = "ending\n"  # a unit's word to its station: it has been told to end, and switches its output off now
 HALF_WRITTEN = "the board is half written: its content is not known"
 
 

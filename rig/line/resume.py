@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from rig.bench.bench import Slot
 from rig.errors import UsageProblem
 from rig.line import sampling
-from rig.line.books import Books, Course
+from rig.line.books import Books, Course, number_of
 from rig.line.job import Job
 from rig.line.live import read_live
 from rig.line.study import Cell, cells_left
@@ -22,7 +22,8 @@ _WHO_DIED = "the rig died"
 
 @dataclass(frozen=True)
 class TurnOver:
-    """A unit was over in a slot, its retries included. `told`: by itself or its station, and not by a resume."""
+    """A unit was over in a slot, its retries included. `told`: by itself or its station, and not by a resume.
+    `values`: the numbers measured in this turn, each the last of its name, and whether it is within its limits."""
 
     slot: str
     unit: str
@@ -30,6 +31,7 @@ class TurnOver:
     outcome: Outcome
     code: str | None
     told: bool = True
+    values: dict[str, tuple[float, bool]] = field(default_factory=dict)
 
 
 Happened = TurnOver | events.SlotBack | events.LineReleased
@@ -110,6 +112,7 @@ def turns_of(found: Sequence[Event], golden: str | None) -> list[Happened]:
             ended.setdefault((event.unit, event.attempt), event)  # the first end on record stands
     happened: list[Happened] = []
     then: dict[str, tuple[str, Role]] = {}  # slot -> whom it goes on with, seen from its end
+    values: dict[str, dict[str, tuple[float, bool]]] = {}  # unit -> those of its turn, seen from its end
     for event in reversed(found):
         if isinstance(event, events.UnitStarted):
             then[event.slot] = event.unit, event.role
@@ -119,13 +122,19 @@ def turns_of(found: Sequence[Event], golden: str | None) -> list[Happened]:
             then.clear()
         elif isinstance(event, events.SlotBack | events.LineReleased):
             happened.append(event)
+        elif isinstance(event, events.Measured) and event.unit in values:
+            start, number = began.get((event.unit, event.attempt)), number_of(event)
+            if start is not None and start.role == "unit" and number is not None:
+                values[event.unit].setdefault(event.name, number)
         elif isinstance(event, events.UnitEnded) and ended[event.unit, event.attempt] is event:
             start = began.get((event.unit, event.attempt))
             if start is None or then.get(event.slot) == (event.unit, start.role):
                 continue
             if start.role == "unit" or event.unit == golden:
                 told = not (event.sentence or "").startswith(_WHO_DIED)
-                happened.append(TurnOver(event.slot, event.unit, start.role, event.outcome, event.code, told))
+                over = TurnOver(event.slot, event.unit, start.role, event.outcome, event.code, told)
+                values[event.unit] = over.values
+                happened.append(over)
     return happened[::-1]
 
 

@@ -53,7 +53,7 @@ def crossed(differences: Sequence[float], planned: int, alpha: float) -> bool:
     Looked at after each of them, of `planned` in all: what all looks together find under no difference is at most
     `alpha`, counted over all signs.
     """
-    return bool(_Looks(differences, planned).crossed(alpha))
+    return any(differences) and _Looks(differences, planned, alpha).crossed(alpha)
 
 
 def looked(differences: Sequence[float], planned: int) -> float:
@@ -63,7 +63,7 @@ def looked(differences: Sequence[float], planned: int) -> float:
     """
     if not any(differences):
         return 1.0
-    looks = _Looks(differences, planned)
+    looks = _Looks(differences, planned, _LEVELS[-1])
     if looks.least > _LEVELS[-1]:
         return min(1.0, looks.least)
     found = 1.0
@@ -75,30 +75,32 @@ def looked(differences: Sequence[float], planned: int) -> float:
 
 
 class _Looks:
-    """The sums that all signs give at each look. `least`: no level below it can be crossed."""
+    """The sums that all signs give at each look that can find something at level `most`. `least`: no level below it
+    can be crossed."""
 
-    def __init__(self, differences: Sequence[float], planned: int) -> None:
-        self._values = np.asarray(differences, dtype=np.float64)
-        signs = _signs(self._values)
-        self._shares = [spent(n / max(planned, len(self._values))) for n in range(1, len(self._values) + 1)]
-        self._sums: list[tuple[Floats, float]] = []
+    def __init__(self, differences: Sequence[float], planned: int, most: float) -> None:
+        values = np.asarray(differences, dtype=np.float64)
+        signs = _signs(values)
+        self._sums: list[tuple[float, Floats, float]] = []
         self.least = math.inf
-        for n, share in enumerate(self._shares, 1):
-            part = self._values[:n]
-            sums = signs[:, :n] @ _votes(np.abs(part))
-            self._sums.append((sums, _own(part) - _TIE))
-            self.least = min(self.least, float(np.mean(sums >= self._sums[-1][1])) / share)
+        for n in range(1, len(values) + 1):
+            share, part = spent(n / max(planned, len(values))), values[:n]
+            if most * share * 2**n < 1:  # too few signs
+                continue
+            sums, own = signs[:, :n] @ _votes(np.abs(part)), _own(part) - _TIE
+            self._sums.append((share, sums, own))
+            self.least = min(self.least, float(np.mean(sums >= own)) / share)
 
     def crossed(self, alpha: float) -> bool:
         if alpha < self.least:
             return False
-        ended: Flags = np.zeros(len(self._sums[0][0]), dtype=np.bool_)
-        for share, (sums, own) in zip(self._shares, self._sums, strict=True):
+        ended: Flags = np.zeros(len(self._sums[0][1]), dtype=np.bool_)
+        for share, sums, own in self._sums:
             may = math.floor(alpha * share * len(ended) + 1e-9) - int(ended.sum())
             if may < 1:
                 continue
             going = np.sort(sums[~ended])[::-1]
-            bound = going[0] + 1 if not len(going) else _bound(going, may)
+            bound = _bound(going, may) if len(going) else math.inf
             if own >= bound - 2 * _TIE:
                 return True
             ended |= sums >= bound - _TIE

@@ -68,8 +68,13 @@ class Place:
     stopping: Callable[[], bool] = lambda: False
 
 
-def perform(tool: Tool, operation: Operation, made: Made | None, place: Place) -> Performed | None:
-    """One trial's asking. None: the tool has no such operation, and nothing was started.
+def lacks(tool: Tool, operation: Operation) -> bool:
+    """Whether the tool has no such operation at all."""
+    return tool.profile is not None and not _asked(tool, tool.profile, operation)[0]
+
+
+def perform(tool: Tool, operation: Operation, made: Made | None, place: Place) -> Performed:
+    """One trial's asking, of a tool that does not lack it.
 
     The board is off and discharged before, or its firmware runs, as the operation wants. Raises Coded errors of the
     bench, and Stopped.
@@ -78,8 +83,6 @@ def perform(tool: Tool, operation: Operation, made: Made | None, place: Place) -
     link = _AtBaud(used, place.baud, keep_on=operation.running)
     native = tool.native
     work = _Native(operation, made, place, link) if native else _Tool(tool, operation, made, place, link)
-    if not work.possible:
-        return None
     if operation.interrupt is not None:
         with suppress(_Interrupted):
             _ready(operation, used)
@@ -160,10 +163,6 @@ class _Tool:
         self._operation, self._made, self._place, self._link = operation, made, place, link
         self._printed = 0
         self._command, self._success = _asked(tool, self._profile, operation)
-
-    @property
-    def possible(self) -> bool:
-        return bool(self._command)
 
     def run(self, limit: _Limit | None) -> Performed:
         """Raises _Interrupted at the limit."""
@@ -272,8 +271,6 @@ class _Native:
     def __init__(self, operation: Operation, made: Made | None, place: Place, link: Link) -> None:
         self._operation, self._made, self._place, self._link = operation, made, place, link
         self._limit: _Limit | None = None
-
-    possible = True
 
     def run(self, limit: _Limit | None) -> Performed:
         self._limit = limit

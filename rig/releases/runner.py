@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import multiprocessing
 import os
 import platform
 import random
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -41,6 +42,7 @@ from rig.releases.worker import Asked, Orders, work
 
 _END_S = 180.0  # a worker puts its board right in this time: a whole flash at real speed, and more
 _LOOK_S = 0.5
+_AGAIN = 2  # times that a trial is tried again which the bench spoiled
 _MOST_ROUNDS = 8  # of confirmation
 
 
@@ -116,10 +118,11 @@ class Run:
         self.record = record
         self._tools, self._images, self._catalogue, self._watch = tools, images, catalogue, watch
         self._enough = enough
+        self.problems: list[str] = []  # what the bench's slots ended with
         self._ledger = Ledger(folder)
         self.trials = {trial.n: trial for trial in read_trials(folder) if trial.outcome != "blocked"}
         self._traced = {self._cell(trial) for trial in self.trials.values() if trial.outcome == "correct"}
-        self._tried: set[int] = set()  # a second time
+        self._tried: Counter[int] = Counter()  # how often a trial was tried again
         self._deadline = (
             time.monotonic() + record.study.max_minutes * 60 if record.study.max_minutes is not None else None
         )
@@ -144,24 +147,31 @@ class Run:
                 self._note(of(spec, board="", outcome="not-installed", why=problems[spec.release], utc=_utc()))
 
     def go(self, bench: Bench, specs: Iterable[Spec]) -> None:
-        """The trials `specs` that are not on record, at this bench's boards.
+        """The trials `specs` that are not on record, at this bench's boards; boards that a killed study left otherwise
+        are put right, also where no trial is left.
 
         Raises BenchBlocked where no slot is left, and Aborted when it is stopped by a KeyboardInterrupt, the boards
         put right.
         """
         blocks = _blocks(spec for spec in specs if spec.n not in self.trials)
-        if not blocks:
+        names = sorted({block[0].slot for block in blocks} | self._owed(bench))
+        if not names:
             return
-        names = sorted({block[0].slot for block in blocks})
         for name in names:
             bench.slot(name)
         with self._workers(bench, names) as slots:
             for block in blocks:
                 slots[block[0].slot].waiting.append(block)
             self._until_done(slots)
-        lost = [slot for slot in slots.values() if slot.problem and not slot.out]
-        if lost:
-            raise BenchBlocked("crashed", f"slot {lost[0].name}: {lost[0].problem}")
+
+    def _owed(self, bench: Bench) -> set[str]:
+        """Slots of this bench whose board was not put right by whoever was at it last."""
+        found = set()
+        for path in (self.folder / "boards").glob("*.json"):
+            told = json.loads(path.read_text(encoding="utf-8"))
+            if path.stem in bench.slots and not told.get("right"):
+                found.add(path.stem)
+        return found
 
     def confirm(self, bench: Bench, pending: Callable[[list[Trial]], Sequence[tuple[str, Task]]]) -> None:
         """What `pending` says of the trials on record is tried again, beside the baseline, until it says nothing.
@@ -204,6 +214,7 @@ class Run:
         while True:
             for slot in slots.values():
                 self._give(slot)
+                self._balance(slot, slots)
             if not any(slot.at_work for slot in slots.values()):
                 if any(slot.waiting for slot in slots.values()):
                     said = "; ".join(f"slot {slot.name}: {slot.out}" for slot in slots.values() if slot.out)
@@ -220,10 +231,21 @@ class Run:
             task = block[0].task if block else None
             if task is None or self._late() or (task.timed and self._enough(task, list(self.trials.values()))):
                 continue
-            asked = [Asked(spec, self._cell(spec) not in self._traced, spec.n in self._tried) for spec in block]
+            asked = [
+                Asked(spec, self._cell(spec) not in self._traced, self._tried[spec.n] >= _AGAIN) for spec in block
+            ]
             slot.at_work, slot.block = True, block
             with contextlib.suppress(OSError):
                 slot.pipe.send((block[0].block, asked))
+
+    def _balance(self, idle: _Slot, slots: dict[str, _Slot]) -> None:
+        """A slot that is through takes over the last block that waits elsewhere."""
+        if idle.at_work or idle.out is not None or idle.ended:
+            return
+        most = max(slots.values(), key=lambda each: len(each.waiting))
+        if most.waiting:
+            idle.waiting.append([replace(spec, slot=idle.name) for spec in most.waiting.pop()])
+            self._give(idle)
 
     def _late(self) -> bool:
         return self._deadline is not None and time.monotonic() > self._deadline
@@ -262,9 +284,9 @@ class Run:
         self._watch.say(f"slot {slot.name} is out of use: {slot.out}")
 
     def _again(self, slot: _Slot) -> None:
-        """What the bench spoiled of a block is tried once more."""
-        block = [spec for spec in slot.block if spec.n not in self.trials and spec.n not in self._tried]
-        self._tried |= {spec.n for spec in block}
+        """What the bench spoiled of a block is tried again."""
+        block = [spec for spec in slot.block if spec.n not in self.trials and self._tried[spec.n] < _AGAIN]
+        self._tried.update(spec.n for spec in block)
         slot.block = []
         if block:
             slot.waiting.appendleft(block)
@@ -322,12 +344,16 @@ class Run:
         while any(not slot.ended for slot in slots.values()) and time.monotonic() < deadline:
             self._hear([slot for slot in slots.values() if not slot.ended])
         for slot in slots.values():
+            if not slot.ended:
+                slot.problem = "its board was not put right in time"
             slot.process.join(max(0.1, deadline - time.monotonic()) if slot.ended else 0.1)
             if slot.process.is_alive():
                 slot.process.terminate()
                 slot.process.join()
-                slot.problem = slot.problem or "its board was not put right in time"
             slot.pipe.close()
+            if slot.problem or slot.out:
+                self.problems.append(f"slot {slot.name}: {slot.problem or slot.out}")
+                self._watch.say(self.problems[-1])
 
 
 def _blocks(specs: Iterable[Spec]) -> list[list[Spec]]:

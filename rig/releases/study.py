@@ -1,23 +1,23 @@
 """A study of flasher releases as a TOML file says it: which releases, at what, how often, on which slots.
 
-    name = "my change"
-    baseline = "stable"                   # else the first release
-    operations = ["identify", "read", "write-app"]    # or "all"
-    conditions = ["normal", "protected"]  # or "all"
-    bauds = [921600]
-    repeats = 2                           # of what is judged right or wrong
-    timing = true
-    pairs = 5                             # of what is timed: each release so often, in blocks
-    seed = 1
-    slots = ["A", "B"]                    # or "all"
+name = "my change"
+baseline = "stable"                   # else the first release
+operations = ["identify", "read", "write-app"]    # or "all"
+conditions = ["normal", "protected"]  # or "all"
+bauds = [921600]
+repeats = 2                           # of what is judged right or wrong
+timing = true
+pairs = 5                             # of what is timed: each release so often, in blocks
+seed = 1
+slots = ["A", "B"]                    # or "all"
 
-    [[releases]]
-    name = "stable"
-    spec = "ltchiptool==4.15.0"
+[[releases]]
+name = "stable"
+spec = "ltchiptool==4.15.0"
 
-    [[releases]]
-    spec = "git+https://github.com/libretiny-eu/ltchiptool@refs/pull/100/head"
-    python = "3.12"
+[[releases]]
+spec = "git+https://github.com/libretiny-eu/ltchiptool@refs/pull/100/head"
+python = "3.12"
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import contextlib
 import queue
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from rig.bench.bench import Bench, Slot, read_bench
-from rig.bench.slot import OpenSlot, use_slot
+from rig.bench.slot import OpenSlot, slot_lock, use_slot
 from rig.chip.client import GARBLED
 from rig.errors import Coded, RigError, UnitFailed
 from rig.releases.board import Board, State
 from rig.releases.files import APP, Images, Made, make
 from rig.releases.operations import SECTOR, Catalogue, Condition, Operation, used
 from rig.releases.oracle import Seen, Verdict, judge
-from rig.releases.perform import Performed, Place, Stopped, clean, perform
+from rig.releases.perform import Performed, Place, Stopped, clean, lacks, perform
 from rig.releases.tools import Tool
 from rig.releases.trial import GOOD, TRACES, Spec, Trial, of
 from rig.scrub import scrub
@@ -82,6 +82,7 @@ class _Worker:
         self._stopping = threading.Event()
         self._orphan = threading.Event()
         self._blocked = 0
+        self._left = ""  # why the board is not as it came
         threading.Thread(target=self._listen, name="orders", daemon=True).start()
 
     def _listen(self) -> None:
@@ -106,12 +107,13 @@ class _Worker:
         rest: list[tuple[int, list[Asked]]] = []
         problem = ""
         try:
-            with _locked(slot):
+            with slot_lock(slot, _LOCK_S):
                 while not self._stopping.is_set() and self._blocked < _MOST_BLOCKED:
                     if self._session(bench, slot, rest):
                         break
         except RigError as bad:
             problem = scrub(str(bad))
+        problem = problem or self._left
         if self._blocked >= _MOST_BLOCKED:
             self._tell("out", problem or f"{_MOST_BLOCKED} trials in a row were spoiled by the bench")
         elif problem:
@@ -143,16 +145,17 @@ class _Worker:
         """False: it could not be, and the slot is worth another try."""
         try:
             board.put_right()
-        except Coded:
+        except Coded as problem:
+            self._left = f"its board was not put right: {scrub(str(problem))}"
             self._blocked += 1
             if self._blocked >= _MOST_BLOCKED:
                 raise
             return False
+        self._left = ""
         return True
 
-    def _blocks(
-        self, bench: Bench, used: OpenSlot, board: Board, rest: list[tuple[int, list[Asked]]]
-    ) -> bool:
+    def _blocks(self, bench: Bench, used: OpenSlot, board: Board, rest: list[tuple[int, list[Asked]]]) -> bool:
+        """Trials as they are asked for, until there are no more or the study is stopped (True)."""
         trials = _Trials(bench, used, board, self._orders, self._stopping.is_set)
         while len(used.tap.commands) < _MOST_COMMANDS:
             if not rest:
@@ -174,14 +177,6 @@ class _Worker:
             rest.pop(0)
             self._tell("block", number)
         return False
-
-
-@contextlib.contextmanager
-def _locked(slot: Slot) -> Iterator[None]:
-    from rig.bench.slot import slot_lock
-
-    with slot_lock(slot, _LOCK_S):
-        yield
 
 
 class _Trials:
@@ -209,6 +204,8 @@ class _Trials:
             "utc": datetime.now(UTC).isoformat(timespec="seconds"),
             "speed": self._speed,
         }
+        if lacks(tool, operation):
+            return of(spec, outcome="absent", why=f"{tool.name} has no such operation", **common)
         try:
             return self._made(asked, tool, operation, condition, common)
         except Coded as problem:
@@ -227,7 +224,6 @@ class _Trials:
         board.release()
         tap.section(f"trial {spec.n}: {spec.release}, {spec.operation}")
         first = len(tap.commands)
-        done: Performed | None = None
         with board.supplied(state):
             tap.damage(*map(Damage.parse, [*operation.damage, *condition.damage]))
             try:
@@ -236,8 +232,6 @@ class _Trials:
             finally:
                 tap.damage()
                 board.open_guard()
-        if done is None:
-            return of(spec, outcome="absent", why=f"{tool.name} has no such operation", **common)
         commands = list(tap.commands[first:])
         tap.section("rig")
         now = self._look(operation, condition, made, before, commands)
@@ -333,7 +327,6 @@ def _trial(spec: Spec, done: Performed, found: Verdict, commands: list[Command],
         differing=found.differing,
         **common,
     )
-
 
 
 def _lost(commands: Sequence[Command]) -> str | None:
