@@ -95,12 +95,12 @@ def _compare(summary: dict[str, object], plain: dict[str, object]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--units", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--units", type=int, nargs="+", action="extend", help="default: 10000 100000 1000000")
     parser.add_argument("--repeats", type=int, default=1)
     told = parser.parse_args()
     missed = False
     rows: dict[int, dict[str, Took]] = {}
-    for units in told.units:
+    for units in told.units or [10_000, 100_000, 1_000_000]:
         with tempfile.TemporaryDirectory(prefix="rig-report-") as folder:
             rows[units] = measure(units, Path(folder), told.repeats)
         for name, each in rows[units].items():

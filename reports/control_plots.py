@@ -46,13 +46,13 @@ def control_svg(panels: Sequence[Panel], *, unit: str = "", width: float = 460.0
         parts += _panel(panel, top, top + _TALL, width, unit)
         top += _TALL + 24
     n = len(panels[0].points)
-    parts.append(text("1", 48, top - 9))
+    parts.append(text("1", 58, top - 9))
     parts.append(text(f"{n} in order", width - 6, top - 9, "end"))
     return picture(width, top - 4, told or f"Control chart of {n} points", parts)
 
 
 def _panel(panel: Panel, top: float, bottom: float, width: float, unit: str) -> list[str]:
-    left, right = 46.0, width - 6
+    left, right = 56.0, width - 6
     known = [each[np.isfinite(each)] for each in (panel.points, panel.lower, panel.upper)]
     low = min(float(each.min()) for each in known if len(each))
     high = max(float(each.max()) for each in known if len(each))
@@ -84,7 +84,7 @@ def _limits(panel: Panel, axis: Axis, places: Floats, right: float) -> list[str]
         if not np.isfinite(edge).all() or not len(edge):
             continue
         if np.ptp(edge) == 0:
-            parts.append(line(f"M46 {axis.at(float(edge[0])):.1f}H{right:g}", kind))
+            parts.append(line(f"M56 {axis.at(float(edge[0])):.1f}H{right:g}", kind))
         else:
             at = np.unique(np.linspace(0, len(edge) - 1, min(len(edge), MOST)).astype(int))
             half = (places[-1] - places[0]) / max(len(at) - 1, 1) / 2

@@ -20,7 +20,6 @@ stronger finding explains is not said a second time.
 
 from __future__ import annotations
 
-import weakref
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +28,7 @@ from reports import discovery
 from reports.evidence import Evidence, Flags, Floats, evidence
 from reports.finding_sizes import worth_saying
 from reports.finding_tests import IN_LIMITS, Test, all_tests, drift_tests, level_tests, share_tests
+from reports.once import once
 from reports.tables import Records
 
 Q = 0.05
@@ -73,17 +73,14 @@ def tested(records: Records) -> int:
     return search(records).tests
 
 
-_last: tuple[weakref.ref[Records], float, Search] | None = None
-
-
 def search(records: Records, *, q: float = Q) -> Search:
-    """All of it. Asked again of the same records, it is not computed again."""
-    global _last
-    if _last is not None and _last[0]() is records and _last[1] == q:
-        return _last[2]
-    found = _searched(records, q)
-    _last = (weakref.ref(records), q, found)
-    return found
+    """All of it. Asked again of the same records for the usual q, it is not computed again."""
+    return _usual(records) if q == Q else _searched(records, q)
+
+
+@once
+def _usual(records: Records) -> Search:
+    return _searched(records, Q)
 
 
 def _searched(records: Records, q: float) -> Search:

@@ -51,7 +51,8 @@ class Rate:
         share, part = self.good / self.n, z * z / self.n
         middle = (share + part / 2) / (1 + part)
         reach = z * math.sqrt(share * (1 - share) / self.n + part / (4 * self.n)) / (1 + part)
-        return max(0.0, middle - reach), min(1.0, middle + reach)
+        low, high = max(0.0, middle - reach), min(1.0, middle + reach)
+        return low if self.good else 0.0, high if self.good < self.n else 1.0  # not what rounding leaves of it
 
     @property
     def at_least(self) -> float | None:
@@ -324,6 +325,11 @@ def cycle_times(records: Records) -> dict[str, float]:
 
 
 @once
+def studied(records: Records) -> int:
+    """How many attempts were measurements of gage studies: they are in no yield."""
+    return int(records.attempts["study"].sum())
+
+
 def units_per_hour(records: Records) -> float | None:
     """Boards good in the end, for each hour the station worked; None where no time is known.
 

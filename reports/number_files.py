@@ -7,6 +7,7 @@ this program goes by is in the file's metadata: which row groups are of which na
 from __future__ import annotations
 
 import json
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -123,6 +124,8 @@ class FileNumbers:
         self._codes = [codes_of_limits(each.to_numpy(), self._limits) for each in sets]
         self._ranks = sorted(self._blocks, key=lambda name: begins[name])
         self._kept: OrderedDict[Name, pd.DataFrame] = OrderedDict()
+        self._lock = threading.Lock()  # two threads may read names
+        self._changed: set[Name] = set()  # kept not as they were measured, but as statistics can take them
 
     def names(self) -> list[Name]:
         return [name for name in self._ranks if self._some(name, "values") or not self._some(name, "texts")]
@@ -134,13 +137,22 @@ class FileNumbers:
         return any(getattr(block, what) for _, block in self._blocks[name])
 
     def of(self, name: Name) -> pd.DataFrame:
-        if name in self._kept:
-            self._kept.move_to_end(name)
-            return self._kept[name]
-        found = numeric(self.rows_of(name)) if self._has_texts(name) else self._read(name, text=False)
-        self._kept[name] = found
-        while len(self._kept) > 1 and sum(map(_bytes, self._kept.values())) > BUDGET:
-            self._kept.popitem(last=False)
+        with self._lock:
+            if name in self._kept:
+                self._kept.move_to_end(name)
+                return self._kept[name]
+        if self._has_texts(name):
+            found = numeric(self.rows_of(name))
+        else:
+            found = self._read(name, text=False)
+            read = found["value"].to_numpy()
+            if (values := settled(read)) is not read:
+                found["value"] = values
+                self._changed.add(name)
+        with self._lock:
+            self._kept[name] = found
+            while len(self._kept) > 1 and sum(map(_bytes, self._kept.values())) > BUDGET:
+                self._kept.popitem(last=False)
         return found
 
     def rows_of(self, name: Name) -> pd.DataFrame:
@@ -176,8 +188,7 @@ class FileNumbers:
             rows: Any = some[np.argsort(order[some], kind="stable")]
         else:
             rows = slice(None)
-        values = told["value"][rows]
-        found: dict[str, Any] = {"order": order[rows], **({"number": values} if text else {"value": settled(values)})}
+        found: dict[str, Any] = {"order": order[rows], "number" if text else "value": told["value"][rows]}
         if text:
             found["text"] = pd.concat([each["text"] for each in parts], ignore_index=True).iloc[rows].array
         found |= {"limits": told["limits"][rows], "outcome": pd.Categorical.from_codes(told["outcome"][rows],
@@ -205,7 +216,9 @@ class FileNumbers:
     def _rows_of_some(self, orders: Orders, names: Sequence[Name]) -> dict[Name, pd.DataFrame]:
         """Rows of a few attempts, by name, in the order of `names`: of what is kept, else out of the files."""
         wanted = np.unique(np.asarray(orders, dtype=np.int64))
-        kept = {name: self._kept[name] for name in names if name in self._kept and not self._has_texts(name)}
+        with self._lock:
+            kept = {name: self._kept[name] for name in names
+                    if name in self._kept and name not in self._changed and not self._has_texts(name)}  # fmt: skip
         read = self._read_some(wanted, [name for name in names if name not in kept])
         return {name: _among(kept[name], wanted) if name in kept else read[name] for name in names}
 

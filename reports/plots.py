@@ -11,7 +11,7 @@ from reports.text import seconds
 from reports.timing import PARTS
 
 WIDTH = 940.0
-_NAMES = 190.0  # room for the names of rows
+_NAMES = 206.0  # room for the names of rows
 
 
 def bar_svg(parts: Sequence[tuple[str, int]]) -> str:
@@ -86,7 +86,7 @@ def stacked_svg(rows: Sequence[tuple[str, int, dict[str, float]]]) -> str:
         x += 34 + 6.2 * len(part)
     for place, (name, n, parts) in enumerate(rows):
         y, at = 28 + 24.0 * place, _NAMES
-        drawn.append(text(fitting(f"{name} (n = {n})", _NAMES - 10), _NAMES - 10, y + 13, "end", "ink"))
+        drawn.append(text(f"{fitting(name, _NAMES - 70)} (n = {n})", _NAMES - 10, y + 13, "end", "ink"))
         for number, part in enumerate(PARTS):
             took = parts.get(part, 0.0)
             if took > 0:

@@ -146,10 +146,11 @@ def _pandas(values: pa.ChunkedArray, kind: str) -> Any:
     if kind in ("category", "outcome"):
         chunks = values.unify_dictionaries()
         names = pd.Index(chunks.chunk(0).dictionary.to_pylist() if chunks.num_chunks else [], dtype="str")
-        parts = [each.indices.fill_null(-1).to_numpy(zero_copy_only=False) for each in chunks.chunks]
-        codes = np.concatenate(parts) if parts else np.empty(0, dtype=np.int8)
+        told = np.arange(len(names)) if kind == "category" else OUTCOME.categories.get_indexer(names)
+        told = np.append(told, -1).astype(np.min_scalar_type(-len(names) - 1))  # the last place is for -1
+        parts = [told[each.indices.fill_null(-1).to_numpy(zero_copy_only=False)] for each in chunks.chunks]
+        codes = np.concatenate(parts) if parts else told[:0]
         if kind == "outcome":
-            codes = np.append(OUTCOME.categories.get_indexer(names), -1)[codes]
             return pd.Categorical.from_codes(codes, dtype=OUTCOME)
         return pd.Categorical.from_codes(codes, names)
     if kind in ("str", "flag", "time"):

@@ -13,6 +13,9 @@ from html import escape
 
 from reports.settled import alike
 
+_LETTER = 6.4  # width of a digit, about
+_SHORT = ((1e9, "G"), (1e6, "M"), (1e3, "k"))  # from a hundred of them on, as 100000 does not fit beside a picture
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -42,12 +45,15 @@ class Axis:
 
     def ticks(self) -> Iterator[tuple[float, str]]:
         """Places and their texts."""
-        digits = max(0, -math.floor(math.log10(self.step) + 1e-9))
+        top = max(abs(self.least), abs(self.most))
+        scale, short = next((each for each in _SHORT if top >= 100 * each[0]), (1.0, ""))
+        digits = max(0, -math.floor(math.log10(self.step / scale) + 1e-9))
+        plain = digits <= 6 and top < 1e14
         first, last = math.ceil(self.least / self.step - 1e-9), math.floor(self.most / self.step + 1e-9)
         for number in range(first, last + 1):
             value = number * self.step
-            large = abs(value) >= 1e6
-            yield self.at(value), f"{value:.3g}" if large else f"{value + 0.0:.{digits}f}"
+            told = f"{value / scale + 0.0:.{digits}f}{short}" if plain else f"{value:.3g}"
+            yield self.at(value), "0" if number == 0 else told
 
 
 def nice(step: float) -> float:
@@ -100,7 +106,9 @@ def across(axis: Axis, top: float, bottom: float, unit: str = "") -> Iterator[st
     """A horizontal axis below a panel: faint lines up, values below, the unit at the end."""
     places = list(axis.ticks())
     yield line("".join(f"M{at:.1f} {top:g}V{bottom:g}" for at, _ in places), "grid")
-    for at, told in places:
+    room = places[1][0] - places[0][0] if len(places) > 1 else math.inf
+    widest = _LETTER * max((len(told) for _, told in places), default=0) + 6
+    for at, told in places[:: math.ceil(widest / room) or 1]:
         yield text(told, at, bottom + 13, "middle")
     if unit:
         yield text(unit, axis.end, bottom + 26, "end")

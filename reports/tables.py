@@ -277,7 +277,8 @@ def category(values: Any) -> pd.Categorical:
     """Text of few values; the categories are those that occur, sorted, so that equal columns are equal."""
     found = values if isinstance(values, pd.Categorical) else pd.Categorical(getattr(values, "array", values))
     seen = np.zeros(len(found.categories) + 1, dtype=bool)
-    seen[found.codes] = True  # the last place is for -1
+    for low in range(0, len(found), 1 << 16):
+        seen[found.codes[low : low + (1 << 16)]] = True  # the last place is for -1
     used = np.flatnonzero(seen[:-1])
     names = np.asarray(found.categories, dtype=object)[used]
     if len(used) == len(found.categories) and list(names) == sorted(names) and found.categories.dtype == "str":

@@ -125,8 +125,8 @@ class Trend:
 
 def regression(records: Records, task: str | None = None, *, table: pd.DataFrame | None = None) -> list[Trend]:
     """How each part, and the total, changed over time; those that vary, in the order of PARTS. Empty for less than 12
-    attempts. Above 200 attempts the medians of 200 stretches of equal many attempts stand for them, above 60,000 those
-    of so many drawn with a fixed seed. `table`: as for `breakdown`."""
+    attempts. Above 200 attempts the medians of 200 stretches of equal many attempts stand for them, above 60,000
+    those of so many drawn with a fixed seed. `table`: as for `breakdown`."""
     table = parts(records, task) if table is None else table
     if len(table) < FEWEST:
         return []
@@ -169,8 +169,8 @@ def theil_sen(x: Floats, y: Floats) -> tuple[float, float, float]:
 
 
 def kendall_p(x: Floats, y: Floats) -> float:
-    """Of Kendall's tau-b, two-sided: exact for few pairs of numbers, else by the normal distribution with its variance
-    for ties (Kendall 1970)."""
+    """Of Kendall's tau-b, two-sided: exact for few pairs of numbers, else by the normal distribution with its
+    variance for ties (Kendall 1970)."""
     n = len(x)
     if n <= _EXACT:
         from scipy import stats  # slow to import

@@ -21,11 +21,14 @@ def title(records: Records) -> str:
     return f"{name}, batch {', '.join(batches)}" if batches else name
 
 
-def verdict(found: metrics.Yields) -> str:
-    """The whole result in a sentence or two."""
+def verdict(found: metrics.Yields, studied: int = 0) -> str:
+    """The whole result in a sentence or two. `studied`: attempts of gage studies, which judge no board."""
     rate = found.final
+    study = f"{count(studied, 'measurement')} of a gage study"
+    if not rate.n and studied and not found.boards:
+        return f"A gage study: {count(studied, 'measurement')}. It judges the bench and no board."
     if not rate.n:
-        return _nothing_judged(found)
+        return _nothing_judged(found) + (f" {study} {_is(studied)} apart." if studied else "")
     if rate.good == rate.n:
         parts = [f"All {rate.n} boards are good." if rate.n > 1 else "The board is good."]
     else:
@@ -38,6 +41,8 @@ def verdict(found: metrics.Yields) -> str:
         parts.append(f"{found.not_counted} more {_was(found.not_counted)} not judged (blocked or aborted).")
     if found.running:
         parts.append(f"{found.running} more {_is(found.running)} still running.")
+    if studied:
+        parts.append(f"{study} {_is(studied)} apart.")
     return " ".join(parts)
 
 

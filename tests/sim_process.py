@@ -106,21 +106,23 @@ class SimProcess:
 
 
 @functools.cache
-def _without_plots() -> str:
-    """A folder that hides matplotlib, as in an install without the extra `report`; gone at exit."""
+def _without_reports() -> str:
+    """A folder that hides pandas, as in an install without the extra `report`; gone at exit."""
     folder = tempfile.mkdtemp(prefix="rig-tests-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    (Path(folder) / "matplotlib.py").write_text('raise ModuleNotFoundError("not installed", name="matplotlib")\n')
+    (Path(folder) / "pandas.py").write_text('raise ModuleNotFoundError("not installed", name="pandas")\n')
     return folder
 
 
-def environment(*, plots: bool = False) -> dict[str, str]:
-    """What rig commands run in. Without `plots` a unit's page has none: drawing them costs a unit a second."""
-    path = str(ROOT) if plots else f"{_without_plots()}{os.pathsep}{ROOT}"
+def environment(*, reports: bool = False) -> dict[str, str]:
+    """What rig commands run in. Without `reports` the extra of that name is hidden: a line works without it."""
+    path = str(ROOT) if reports else f"{_without_reports()}{os.pathsep}{ROOT}"
     return os.environ | {"PYTHONPATH": path, "COLUMNS": "200"}
 
 
-def rig(*words: str | Path, cwd: Path, timeout: float = 300, plots: bool = False) -> subprocess.CompletedProcess[str]:
+def rig(
+    *words: str | Path, cwd: Path, timeout: float = 300, reports: bool = False
+) -> subprocess.CompletedProcess[str]:
     """Run a rig command to its end, nobody at the terminal."""
     return subprocess.run(
         [*RIG, *map(str, words)],
@@ -130,7 +132,7 @@ def rig(*words: str | Path, cwd: Path, timeout: float = 300, plots: bool = False
         text=True,
         timeout=timeout,
         check=False,
-        env=environment(plots=plots),
+        env=environment(reports=reports),
     )
 
 

@@ -241,8 +241,16 @@ def test_bench_list(tmp_path: Path) -> None:
 
 
 def test_report_of_nothing_is_one_sentence(tmp_path: Path) -> None:
+    done = rig("report", tmp_path, cwd=tmp_path, reports=True)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "is not a run's folder" in done.stderr
+
+
+def test_a_report_without_its_extra_says_what_to_install(tmp_path: Path) -> None:
     done = rig("report", tmp_path, cwd=tmp_path)
     assert done.returncode == 2
+    assert "Reports need the extra 'report' (pandas is missing): pip install -e '.[report]'." in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -73,7 +73,7 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> Batch:
     folder = tmp_path_factory.mktemp("batch")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTEST_ADDOPTS", "-k discharged")  # what pytest is told by the environment reaches no unit
-        done = rig("convert", "--bench", "sim:1", "--units", "2", "--json", cwd=folder, plots=True)
+        done = rig("convert", "--bench", "sim:1", "--units", "2", "--json", cwd=folder, reports=True)
     return Batch(done, *run_of(folder))
 
 
@@ -129,7 +129,7 @@ def test_openbeken_proves_itself_by_its_own_log(tmp_path: Path) -> None:
     factory.write_bytes(dump[:CONFIG_AT] + kept_config + dump[CONFIG_AT + len(kept_config) :])
     with SimProcess(tmp_path, "--speed", "20", "--flash", str(factory)) as bench:
         image = Path(FIRMWARE or "") / OPENBEKEN
-        done = rig("convert", "--bench", bench.bench_file, "--image", image, cwd=tmp_path, plots=True)
+        done = rig("convert", "--bench", bench.bench_file, "--image", image, cwd=tmp_path, reports=True)
         assert done.returncode == 0, done.stderr
     run, found = run_of(tmp_path)
     log = (run.unit_dir("1", 1) / "boot.log").read_text()

@@ -147,6 +147,18 @@ def test_the_supply_is_off_within_two_seconds(
         assert ended.code == "crashed"
 
 
+def test_it_is_off_as_soon_where_no_thread_of_the_unit_runs(slow_bench: SimProcess, tmp_path: Path) -> None:
+    process = start_rig("convert", "--no-report", "--bench", slow_bench.bench_file, cwd=tmp_path)
+    wait_for_journal(process, tmp_path, '"phase":"backup"')
+    os.kill(unit_pid(process.pid), signal.SIGSTOP)
+    assert slow_bench.status()["on"]
+    assert slow_bench.off_after(process.terminate) < OFF_WITHIN_S
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    ended = the_end(tmp_path)
+    assert (ended.outcome, ended.code, ended.supply_off_confirmed) == (Outcome.ABORTED, "crashed", True)
+
+
 def test_a_unit_killed_while_it_is_written_is_unverified(slow_bench: SimProcess, tmp_path: Path) -> None:
     process = start_rig("convert", "--no-report", "--bench", slow_bench.bench_file, cwd=tmp_path)
     wait_for_journal(process, tmp_path, '"write-begun"')

@@ -205,7 +205,7 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> Batch:
                 file,
                 *words,
                 cwd=folder,
-                plots=True,
+                reports=True,
                 timeout=180,
             )
             assert done.returncode == 0, done.stderr

@@ -118,7 +118,7 @@ def test_eight_units_with_faults_among_them(tmp_path: Path) -> None:
 
 def test_a_supply_that_is_ill_before_the_batch_is_told_by_its_slot(tmp_path: Path) -> None:
     with laid_table(tmp_path, (), units=2, slots=2, seed=7, speed=15) as table:
-        table.bench.hand("supply-fault", "B", name="coalesced", options={})
+        table.bench.hand("supply-fault", "B", name="trailing-comma", options={})
         assert table.begin().wait(60) == 3
         said = (tmp_path / "said.txt").read_text()
         assert "Slot B of 2 cannot be used: " in said, said

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from rig.bench.product import load_product
 from rig.errors import Exit, UsageProblem
 from rig.line.batch import read_batch
 from rig.line.job import job_from_dict, job_to_dict
+from rig.line.prompts import Prompts
 from rig.line.rules import Known
 from rig.line.rules import Spc as SpcRule
 from rig.line.spc import D2, MEASURED, Spc, western_electric
@@ -113,6 +116,14 @@ def test_only_the_rules_that_were_asked_for_and_patterns_begin_anew_when_the_lin
 def test_a_rule_that_fires_is_noted_or_stops_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_units(monkeypatch)
     amps = {"1": ["draws 0.0701"], "2": ["draws 0.0812"], "3": ["draws 0.0698"]}
+    at_once = Prompts.open
+
+    def later(*words: Any, **more: Any) -> Any:
+        """The line's question comes a moment after its stop is on record; who releases it by then is not refused."""
+        threading.Event().wait(0.2)
+        return at_once(*words, **more)
+
+    monkeypatch.setattr(Prompts, "open", later)
     for stop in (False, True):
         (folder := tmp_path / str(stop)).mkdir()
         bench = StationBench(folder)

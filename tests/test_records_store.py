@@ -144,7 +144,13 @@ def test_old_evidence_becomes_tombstones_that_verify_accepts(runs: Path) -> None
     kept = sha256_of(old.unit_dir("SN2", 1) / "boot.log")
     shared = sha256_of(young.unit_dir("SN1", 1) / "boot.log")
     journal = old.journal.read_bytes()
+    for run in (old, young):
+        (run.report / "unit-pages").mkdir(parents=True)
+        for name in ("unit-pages/SN1.html", "index.html"):
+            (run.report / name).write_text("a boot log, or none")
     purge(find(runs, LATER - timedelta(days=1)), "older than 99")
+    reports = sorted(str(path.relative_to(runs)) for path in runs.glob("*/report/**/*.html"))
+    assert reports == ["old/report/index.html", "young/report/index.html", "young/report/unit-pages/SN1.html"]
     assert sorted(path.name for path in old.units.rglob("*") if path.is_file()) == ["boot.log.purged"] * 2
     stone = tombstone_of(old.unit_dir("SN2", 1) / "boot.log")
     assert stone is not None

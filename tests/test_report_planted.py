@@ -165,7 +165,7 @@ def batch(folder: Path, bench: Path, name: str, image: bytes, units: int) -> Non
     (folder / f"{name}.toml").write_text(BATCH.format(name=name, image=f"{name}.bin", units=units))
     done = rig("convert", "--no-report", "--bench", bench, "--batch", f"{name}.toml", "--backup", "full", cwd=folder,
                timeout=1200)  # fmt: skip
-    assert done.returncode in (0, 1), done.stdout + done.stderr
+    assert done.returncode in (0, 1, 3), done.stdout + done.stderr  # none, some failed, some blocked
 
 
 def reported(folder: Path, *, worn: str | None, slow: str | None, bad: bool, units: tuple[int, int]) -> list[Finding]:

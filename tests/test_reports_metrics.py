@@ -164,6 +164,12 @@ def test_wilson_by_its_formula() -> None:
     assert Rate(k, n).interval == pytest.approx((middle - half, middle + half))
 
 
+def test_wilson_ends_where_the_rate_does() -> None:
+    for n in range(1, 200):
+        assert Rate(0, n).interval[0] == 0.0  # type: ignore[index]
+        assert Rate(n, n).interval[1] == 1.0  # type: ignore[index]
+
+
 def test_claims_by_the_exact_bound() -> None:
     assert Rate(0, 10).at_most == pytest.approx(1 - 0.05 ** (1 / 10))
     assert Rate(10, 10).at_least == pytest.approx(0.05 ** (1 / 10))

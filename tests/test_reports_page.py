@@ -360,7 +360,9 @@ def test_of_very_many_the_page_shows_the_ones_most_worth_seeing(tmp_path: Path) 
     assert len((tmp_path / "report" / "units.csv").read_text().splitlines()) == n + 1
 
 
-@pytest.mark.parametrize("spoil", ["one", "all-failed", "unknown-code", "missing", "clock-jumps", "old-schema"])
+@pytest.mark.parametrize(
+    "spoil", ["one", "all-failed", "unknown-code", "missing", "clock-jumps", "schema-1", "schema-2"]
+)
 def test_odd_batches_have_a_right_page(tmp_path: Path, spoil: str) -> None:
     with SyntheticRun(tmp_path / "run") as run:
         for number in range(1 if spoil == "one" else 6):
@@ -373,12 +375,12 @@ def test_odd_batches_have_a_right_page(tmp_path: Path, spoil: str) -> None:
             if spoil == "clock-jumps" and number == 2:
                 run.now -= 7200
         run.end()
-    if spoil == "old-schema":
-        lines = run.folder.journal.read_text().splitlines()
-        older = [json.loads(line) for line in lines]
-        younger = ("role", "operator", "chain", "tasks", "job")
+    if spoil.startswith("schema"):
+        younger = {"role", "operator", "chain", "tasks", "job", "instruments", "profiles"}
+        younger |= {"task"} if spoil == "schema-1" else set()  # all that schema 1 had, for these events
+        older = [json.loads(line) for line in run.folder.journal.read_text().splitlines()]
         kept = [{key: told for key, told in each.items() if key not in younger} for each in older]
-        lines = [json.dumps(each | {"schema_version": 1}) for each in kept]
+        lines = [json.dumps(each | {"schema_version": int(spoil[-1])}) for each in kept]
         run.folder.journal.write_text("\n".join(lines) + "\n")
     index = reports.write_report([tmp_path / "run"], tmp_path / "report")
     page = check(index).plain
@@ -386,7 +388,8 @@ def test_odd_batches_have_a_right_page(tmp_path: Path, spoil: str) -> None:
     says = {
         "one": "The board is good.", "all-failed": "0 of 6 boards are good. 6 failed.",
         "unknown-code": "This code is not in this rig's list.", "missing": "boot_current A 0 – – –",
-        "clock-jumps": "All 6 boards are good.", "old-schema": "All 6 boards are good.",
+        "clock-jumps": "All 6 boards are good.", "schema-1": "All 6 boards are good.",
+        "schema-2": "All 6 boards are good.",
     }  # fmt: skip
     assert says[spoil] in page
 

@@ -180,6 +180,21 @@ def test_what_the_records_say(by_source: dict[str, Records], source: str) -> Non
     assert {row.value for row in each_row(records.numbers.all_of([again])) if row.name == "patched"} == {True}
 
 
+@pytest.mark.parametrize("source", ["database", "parquet"])
+def test_rows_of_some_attempts_are_the_same_out_of_the_files_and_once_read(
+    by_source: dict[str, Records], runs: Path, source: str
+) -> None:
+    fresh = load([runs / "parquet"] if source == "parquet" else [default_url(runs)])
+    orders = [3, 0, len(fresh.attempts) - 1]
+    before = fresh.numbers.all_of(orders)
+    assert set(before["order"]) <= set(orders)
+    assert len(before)
+    for name in fresh.numbers.names():
+        fresh.numbers.of(name)
+    pd.testing.assert_frame_equal(fresh.numbers.all_of(orders), before)
+    pd.testing.assert_frame_equal(by_source["journals"].numbers.all_of(orders), before)
+
+
 def test_a_part_of_the_records(by_source: dict[str, Records]) -> None:
     for records in by_source.values():
         part = records.part(records.attempts["run"] == "b-second")

@@ -15,7 +15,7 @@ from scipy import stats
 
 from reports.numbers import MemoryNumbers
 from reports.tables import PHASES, Name, Records, records_of, typed
-from reports.timing import PARTS, Trend, breakdown, of_trace, parts, regression
+from reports.timing import PARTS, Trend, breakdown, kendall_p, of_trace, parts, regression, theil_sen
 from rig.errors import UnitFailed
 from rig.line.timing import BAUD, ERASE, LINK, PROGRAM, READ, baud_of, seconds_of, timed
 from rig.uart.accounting import account
@@ -278,3 +278,14 @@ def test_forty_thousand_attempts_take_a_moment() -> None:
     table, trends = breakdown(records, "slot", table=known), regression(records, table=known)
     assert time.process_time() - began < 1
     assert (len(table), len(trends)) == (8, 6)  # boot and total are always the same here
+
+
+@pytest.mark.parametrize("n", [12, 33, 34, 200])
+@pytest.mark.parametrize("digits", [15, 1])  # 1: with many ties
+def test_slopes_and_their_p_are_scipys(n: int, digits: int) -> None:
+    draw = np.random.default_rng(n)
+    x = np.round(np.sort(draw.normal(size=n)), digits)
+    y = np.round(0.3 * x + draw.normal(size=n), digits)
+    line = stats.theilslopes(y, x, 0.95)
+    assert theil_sen(x, y) == pytest.approx((line.slope, line.low_slope, line.high_slope), rel=1e-12)
+    assert kendall_p(x, y) == pytest.approx(stats.kendalltau(x, y).pvalue, rel=1e-9)

@@ -577,7 +577,7 @@ def test_the_control_socket_tells_mistakes_in_a_sentence(tmp_path: Path) -> None
         ):
             with pytest.raises(UsageProblem, match=says):
                 bench.tell(**command)  # type: ignore[arg-type]
-        assert bench.tell("state")["state"]["slots"]["A"]["phase"] == "work"
+        wait_until(lambda: bench.tell("state")["state"]["slots"]["A"]["phase"] == "work", 60, "its step")
         assert (bench.run.path / "live.json").stat().st_mode & 0o777 == 0o600
         bench.go("1")
         assert run.end() is Exit.GOOD

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from reports.cells import safe_column
-from reports.tables import DETAILS, Name, Numbers, Records, category
+from reports.tables import DETAILS, Name, Numbers, Orders, Records, category
 from reports.text import shown
 
 
 def scrubbed(records: Records) -> Records:
     """The same records without secrets and control characters. What is long is scrubbed when it is asked for."""
 
-    def look_up(orders: Sequence[int]) -> pd.DataFrame:
+    def look_up(orders: Orders) -> pd.DataFrame:
         return _frame(records.details(orders)[list(DETAILS)])
 
     return dataclasses.replace(
@@ -104,8 +103,8 @@ class _Numbers:
     def limits(self) -> pd.DataFrame:
         return self._whole.limits()
 
-    def texts(self, orders: Sequence[int]) -> pd.DataFrame:
+    def texts(self, orders: Orders) -> pd.DataFrame:
         return _frame(self._whole.texts(orders))
 
-    def all_of(self, orders: Sequence[int]) -> pd.DataFrame:
+    def all_of(self, orders: Orders) -> pd.DataFrame:
         return _frame(self._whole.all_of(orders))

@@ -13,11 +13,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from reports import metrics, timing
+from reports.once import once
 from reports.page.sets import Linked, Sets
 from reports.tables import Records
 
 ALL_ROWS = 500  # attempts up to which the page shows every one
 SOME_ROWS = 200  # of more, the ones most worth seeing
+parts = once(timing.parts)
 Bools = npt.NDArray[np.bool_]
 Keys = npt.NDArray[np.int16 | np.int32]  # the narrow ones sort fast
 
@@ -76,7 +78,7 @@ class Context:
     @cached_property
     def parts(self) -> pd.DataFrame:
         """Where the time of each attempt went."""
-        return timing.parts(self.records)
+        return parts(self.records)
 
     def keys(self, column: str) -> tuple[Keys, list[Any]]:
         """A column of the attempts as numbers (-1: nothing there) and what each stands for, by name."""

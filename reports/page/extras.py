@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from reports import gage, outliers, replay, timing
 from reports.metrics import percent
+from reports.once import once
 from reports.page.context import Context
 from reports.plots import stacked_svg
 from reports.tables import Name
@@ -16,11 +18,15 @@ from reports.text import number, seconds, shown
 
 PARTS = timing.PARTS
 _MOST_BARS = 16
+STRANGE = 2.0  # a normal score: one unit of forty-four is that far off by chance
+
+
+strangest_units = once(outliers.strangest)
 
 
 def strangest(context: Context) -> list[dict[str, Any]]:
-    """The ten strangest units and what is strange about each."""
-    found = outliers.strangest(context.records)
+    """The ten strangest units and what is strange about each; fewer where fewer are strange."""
+    found = [each for each in strangest_units(context.records) if each.distance >= STRANGE]
     orders = [each.order for each in found]
     units = context.attempts["unit"].iloc[orders]
     return [
@@ -50,6 +56,25 @@ def studies(context: Context) -> tuple[list[dict[str, Any]], dict[Name, str]]:
     ]  # fmt: skip
     why = ((name, gage.unsafe(context.records, name)) for name in context.records.numbers.names())
     return told, {name: shown(text) for name, text in why if text}
+
+
+def study_refusals(studies: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Why there is no Gage R&R: (the sentence, the measurements that it is about)."""
+    refused = ((" ".join(each["sentences"]), each["step"], each["name"]) for each in studies if not each["rows"])
+    return by_sentence(refused)
+
+
+def by_sentence(told: Iterable[tuple[str, str, str]]) -> list[tuple[str, str]]:
+    """(sentence, step, name) as (sentence, names): a name of several steps with its step."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for sentence, step, name in told:
+        found.setdefault(sentence, []).append((step, name))
+    return [(sentence, ", ".join(_distinct(names))) for sentence, names in found.items()]
+
+
+def _distinct(names: list[tuple[str, str]]) -> list[str]:
+    plain = [name for _, name in names]
+    return [name if plain.count(name) == 1 else f"{step} {name}" for step, name in names]
 
 
 def _gage(found: gage.Gage, unit: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from reports.capability import Capability, Index, capability
 from reports.control_plots import Panel, control_svg
 from reports.distributions import groups_svg, histogram_svg
 from reports.page.context import Context
+from reports.page.extras import by_sentence
 from reports.page.groups import rule_counts
 from reports.settled import FAR
 from reports.tables import OUTCOMES, Name
@@ -48,11 +49,7 @@ def not_drawn(rows: list[dict[str, Any]]) -> list[str]:
 
 def refusals(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
     """Why there is no index: (the sentence, the measurements that it is about)."""
-    found: dict[str, list[str]] = {}
-    for row in rows:
-        if row["refused"]:
-            found.setdefault(row["refused"], []).append(row["name"])
-    return [(sentence, ", ".join(names)) for sentence, names in found.items()]
+    return by_sentence((row["refused"], row["step"], row["name"]) for row in rows if row["refused"])
 
 
 def _one(context: Context, name: Name, unsafe: str | None, drawn: bool) -> dict[str, Any] | None:
@@ -64,7 +61,7 @@ def _one(context: Context, name: Name, unsafe: str | None, drawn: bool) -> dict[
     values = np.asarray(table["value"], dtype=np.float64)
     which, outcome = table["limits"].to_numpy(), table["outcome"].cat.codes.to_numpy()
     if not counted.all():
-        orders, values, which, outcome = (each[counted] for each in (orders, values, which, outcome))
+        orders, values, which, outcome = orders[counted], values[counted], which[counted], outcome[counted]
     sizes = np.bincount(which)
     sets = np.flatnonzero(sizes)
     kept_to = context.records.numbers.limits().iloc[int(np.argmax(sizes))]
@@ -154,14 +151,15 @@ def _rules(context: Context, label: str, unit: str, values: Floats, orders: Any,
         "hits": context.sets.link(len(individuals.hits), f"{label}: Western Electric hits", orders[at]),
     }  # fmt: skip
     if drawn:
-        panels = [Panel("individuals" + (", slots levelled" if several else ""), individuals), Panel("moving range", ranges)]
+        name = "individuals, slots levelled" if several else "individuals"
+        panels = [Panel(name, individuals), Panel("moving range", ranges)]
         found["chart"] = control_svg(panels, unit=unit, told=f"I-MR chart of {label}")
     return found
 
 
 def levelled(values: Floats, slots: Any) -> tuple[Floats, bool]:
     """The values with the mean of each slot moved to that of all, and whether there was one to move: a slot that
-    reads higher than its neighbour is a difference between slots and no pattern in time. Not where the slots have less
+    reads higher than its neighbour is a difference between slots and no pattern in time. Not where slots have less
     than two values each in the mean: nothing would be left."""
     n = np.bincount(slots + 1)
     several = int(np.count_nonzero(n))
@@ -192,7 +190,7 @@ def by_group(context: Context, column: str, values: Floats, orders: Any) -> list
     """n, mean and standard deviation by what stands in a column of the attempts: (group, n, mean, deviation), by
     name."""
     codes, names = context.keys(column)
-    keys = codes[orders]
+    keys = codes[orders].astype(np.intp)  # as bincount wants it, once
     if (keys < 0).any():
         keys, values = keys[keys >= 0], values[keys >= 0]
     n = np.bincount(keys, minlength=len(names))

@@ -13,14 +13,17 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports import findings, outliers, plots
+from reports import findings, metrics, outliers, plots
+from reports.defects import defects
+from reports.once import ahead
 from reports.page import extras, groups, measured, summary, unit, units, yields
-from reports.page.context import Context
+from reports.page.context import Context, parts
 from reports.tables import Records
 from reports.text import moment
 from reports.words import simulated, title, tone, verdict, warnings
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
+_SLOW = (findings.search, extras.strangest_units, metrics.measured, parts, metrics.step_yields, defects)
 _AT_ONCE = 500  # units' pages made together
 _SVG = ("svg", "chart", "groups", "power", "bar_svg")  # what is markup already
 _CONTENTS = (
@@ -52,12 +55,15 @@ class Pages:
     def data(self) -> dict[str, Any]:
         """Everything the batch page says."""
         context = self.context
-        search = findings.search(context.records)
+        ahead(context.records, _SLOW)
         studies, unsafe = extras.studies(context)
-        strange = extras.strangest(context)
+        studied = metrics.studied(context.records)
         numbers = measured.measured(context, unsafe)
+        strange = extras.strangest(context)
+        search = findings.search(context.records)
         page: dict[str, Any] = {
-            "title": title(context.records), "verdict": verdict(context.found), "tone": tone(context.found),
+            "title": title(context.records), "verdict": verdict(context.found, studied), "studied": studied,
+            "tone": tone(context.found),
             "simulated": simulated(context.records), "warnings": warnings(context.records),
             "bar": summary.bar(context), "bar_svg": plots.bar_svg(summary.bar(context)), "found": context.found,
             "findings": summary.findings(context, search.found), "compared": search.tests,
@@ -68,7 +74,8 @@ class Pages:
             "failures": yields.failures(context), "blocks": yields.blocks(context), "groups": groups.groups(context),
             "measured": numbers, "not_drawn": measured.not_drawn(numbers),
             "refusals": measured.refusals(numbers), "what_ifs": extras.what_ifs(context),
-            "strange": {"rows": strange, "told": outliers.TRACES}, "studies": studies, "steps": yields.steps(context),
+            "strange": {"rows": strange, "told": outliers.TRACES}, "studies": studies,
+            "study_refusals": extras.study_refusals(studies), "steps": yields.steps(context),
             "flash_times": extras.flash_times(context), "slowing": extras.slowing(context), "parts": extras.PARTS,
             "golden": units.golden(context), "notes": units.notes(context.records.notes),
         }  # fmt: skip

@@ -249,12 +249,17 @@ def _tell(text: str, options: LineOptions) -> None:
 
 
 def _report(run: RunFolder, code: Exit, options: LineOptions) -> None:
-    from reports import summary_lines, write_report
+    from reports import read, summary_lines, write_report
 
     try:
-        page = write_report([run.path], run.report)
-    except RigError as problem:
-        err.print(f"No report: {problem}", markup=False, soft_wrap=True)
+        records = read([run.path])
+        page = write_report(records, run.report)
+        lines = summary_lines(records)
+    except Exception as problem:  # noqa: BLE001 - the boards were judged: a fault in the report is not theirs
+        told = str(problem)
+        if not isinstance(problem, RigError):
+            told = f"a fault in making it ({type(problem).__name__}: {problem})."
+        err.print(f"No report: {told}", markup=False, soft_wrap=True)
         _tell(f"Journal: {run.journal}", options)
         return
     if options.json:
@@ -262,6 +267,6 @@ def _report(run: RunFolder, code: Exit, options: LineOptions) -> None:
             json.loads((page.parent / "summary.json").read_text()) | {"exit_code": int(code), "report": str(page)}
         )
         return
-    for line in summary_lines([run.path]):
+    for line in lines:
         _tell(line, options)
     _tell(f"Report: {page}", options)

@@ -31,7 +31,7 @@ from rig.records.run import RunFolder
 from rig.scrub import scrub
 
 GRACE_S = 15.0  # from SIGTERM to SIGKILL for a unit's process
-ANSWER_S = 1.2  # choice: to SIGKILL where it does not even say that it ends; its output is to be off within 2 s
+ANSWER_S = 1.0  # choice: to SIGKILL where it does not even say that it ends; its output is to be off within 2 s
 BETWEEN_S = 120.0  # choice: longest time outside of any step: Python's start, and closing down
 _LOOK_S = 0.2
 # plugins that may be installed and that our own plans have no use for: a quarter second of CPU for each unit

@@ -43,6 +43,7 @@ class Line:
         self._streak = Streak(rules.streak)
         self._spc = Spc(rules.spc if ground.job.study is None else SpcRule())  # a study's boards come again and again
         self._line_prompt: Prompt | None = None
+        self._stopping = threading.Lock()  # a line that is stopped has its question, whoever looks
         self._stuck_prompt: Prompt | None = None
 
     def recall(self, happened: Iterable[Happened]) -> None:
@@ -161,22 +162,19 @@ class Line:
     def ask_approval(self, unit: str) -> None:
         """The first good unit: a person looks at it before any other is begun."""
         why = f"unit {unit} is the first article: it waits for approval"
-        if not self._queue.stop_line(why):
-            return
-        self._ground.emit(events.LineStopped(rule="first-article", why=why))
         text = f"Unit {unit} passed and is the first of its batch. Look at it and its page. May the others follow?"
-        self._line_prompt = self._prompts.open(
-            Question("approve", text, unit=unit, choices=(YES, NO), headless=NO), self._line_answered
-        )
+        self._stop("first-article", why, Question("approve", text, unit=unit, choices=(YES, NO), headless=NO))
 
     def _stop_line(self, rule: str, why: str) -> None:
-        if not self._queue.stop_line(why):
-            return
-        self._ground.emit(events.LineStopped(rule=rule, why=why))
         text = f"The line is stopped: {why}. Go on?"
-        self._line_prompt = self._prompts.open(
-            Question("continue", text, choices=(GO_ON, STOP), headless=STOP), self._line_answered
-        )
+        self._stop(rule, why, Question("continue", text, choices=(GO_ON, STOP), headless=STOP))
+
+    def _stop(self, rule: str, why: str, question: Question) -> None:
+        with self._stopping:
+            if not self._queue.stop_line(why):
+                return
+            self._ground.emit(events.LineStopped(rule=rule, why=why))
+            self._line_prompt = self._prompts.open(question, self._line_answered)
 
     def _line_answered(self, prompt: Prompt) -> None:
         if prompt.answer not in (GO_ON, YES):
@@ -190,7 +188,8 @@ class Line:
 
     def release_line(self, by: By, who: str | None) -> bool:
         """False: the line is not stopped."""
-        prompt = self._line_prompt
+        with self._stopping:
+            prompt = self._line_prompt
         if self._queue.line is None or prompt is None or prompt.over.is_set():
             return False
         answer = YES if prompt.question.what == "approve" else GO_ON

@@ -38,7 +38,9 @@ class Loader:
         self._inside: dict[str, str] = {}  # slot -> unit whose board is in it, where that is known
 
     def is_in(self, slot: Slot, unit: str) -> None:
-        """This unit's board is in the slot, whoever put it there."""
+        """This unit's board is in the slot, whoever put it there, and in no other."""
+        for name in [name for name, inside in self._inside.copy().items() if inside == unit]:
+            self._inside.pop(name, None)
         self._inside[slot.name] = unit
 
     def next_board(

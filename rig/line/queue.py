@@ -83,7 +83,7 @@ class Queue:
                     turn = self._take(slot, golden_due) if self._may_begin(slot) else None
                     if turn is not None:
                         self._work[slot] = turn
-                        self._last[slot] = turn.unit
+                        self._put_in(slot, turn.unit)
                         self._loading.add(slot)
                         return turn
                     if self._nothing_left():
@@ -119,8 +119,13 @@ class Queue:
 
     def _origin(self, unit: str, slot: str) -> str | None:
         """The slot that the board of a unit still stands in that comes to another one."""
-        mine = (name for name in self._shunned.get(unit, ()) if self._last.get(name) == unit and name != slot)
-        return next(mine, None)
+        if unit not in self._shunned:
+            return None
+        return next((name for name, last in self._last.items() if last == unit and name != slot), None)
+
+    def _put_in(self, slot: str, unit: str) -> None:
+        """A board is in one slot only."""
+        self._last = {name: last for name, last in self._last.items() if last != unit} | {slot: unit}
 
     def _awaits_scan(self) -> bool:
         return self._scanned and (self._expected is None or bool(self._expected))
@@ -170,6 +175,7 @@ class Queue:
         """The slot's turn could not begin: its unit is the next of the others, or to be scanned again."""
         with self._changed:
             turn = self._work.pop(slot, None)
+            self._last.pop(slot, None)  # nobody knows where its board was left
             self._loading.discard(slot)
             if turn is not None and turn.role == "unit":
                 self._return(turn.unit)

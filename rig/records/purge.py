@@ -167,3 +167,6 @@ def _of_run(
         for path in sorted(run.units.resolve().rglob("*"))
         if path.is_file() and path not in on_record and not path.name.endswith(PURGED)
     ]
+    pages = run.report / "unit-pages"  # boot logs are in them; the report itself holds none and stays
+    if not (run.report.is_symlink() or pages.is_symlink()):
+        doomed.others += sorted(path for path in pages.glob("*.html") if path.is_file())
