@@ -105,6 +105,7 @@ def test_the_rail_with_a_needle_is_as_a_longer_cable() -> None:
         one.load = other.load = load
 
 
+@pytest.mark.soak
 def test_a_unit_behind_a_worn_needle_ends_as_the_catalogue_of_faults_says(tmp_path: Path) -> None:
     kinds = [kind for kind in KINDS if kind.name == "worn-needle"]
     check(converted(tmp_path, kinds, units=2, slots=2, seed=1, speed=15), 2)

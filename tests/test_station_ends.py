@@ -4,6 +4,7 @@ station still knows."""
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from reports.load import load
 from rig.errors import Exit, UsageProblem
+from rig.line.attempt import Attempt
 from rig.line.books import Books
 from rig.line.loading import Loader
 from rig.line.queue import Queue, Turn
@@ -42,6 +44,29 @@ def test_a_pass_stands_though_its_process_dies_after_it(tmp_path: Path) -> None:
     (said,) = [note.text for note in bench.of(events.Noted, level="warning") if "SIGKILL" in note.text]
     assert said.endswith("after it said pass: that stands")
     assert balanced(bench, 1) == {"pass": 1}
+
+
+def test_an_end_that_is_on_record_and_not_in_the_books_yet_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A unit is told that its end is on disk, and goes, before the station's own books have it."""
+    gone = threading.Event()
+    take, close = Books.take, Attempt._close
+
+    def late(self: Books, event: events.Event) -> None:
+        if isinstance(event, events.UnitEnded):
+            assert gone.wait(60)
+        take(self, event)
+
+    def closing(self: Attempt, seconds: float, output: Path) -> None:
+        gone.set()
+        close(self, seconds, output)
+
+    monkeypatch.setattr(Books, "take", late)
+    monkeypatch.setattr(Attempt, "_close", closing)
+    bench = StationBench(tmp_path)
+    assert bench.start(bench.job("1")).end() is Exit.GOOD
+    assert bench.outcomes() == [("1", 1, "pass", None)]
 
 
 def test_a_unit_that_is_ended_for_its_time_says_so_itself_once(tmp_path: Path) -> None:

@@ -282,6 +282,7 @@ seed = 1
 CHANGES = {"erase", "erase-4k", "erase-all", "write-4k", "write-256", "write-sr"}
 
 
+@pytest.mark.soak
 def test_a_study_of_simulated_boards_ends_in_a_gage_rr(tmp_path: Path) -> None:
     """Each board is itself wherever it is (its efuse says so), nothing is written, and the report finds it all."""
     pytest.importorskip("unicorn")

@@ -45,7 +45,8 @@ Progress = Callable[[str, str, str, int, int], None]
 @dataclass(frozen=True)
 class Ground:
     """What all attempts of a run share. `locks`: descriptors of the slots' locks, held for the whole run; `address`:
-    where units hand their events to; `confirm_off`: reads a slot's output back off."""
+    where units hand their events to; `confirm_off`: reads a slot's output back off; `settle`: waits until the books
+    have what units were told is on record."""
 
     bench: Bench
     job: Job
@@ -58,6 +59,7 @@ class Ground:
     stopped: threading.Event
     on_progress: Progress = lambda slot, unit, what, done, total: None
     operator: Callable[[], str | None] = lambda: None
+    settle: Callable[[], None] = lambda: None
 
 
 @dataclass
@@ -256,6 +258,7 @@ class Attempt:
         """A unit that did not say how it ended gets its end here. What it said stands, however its process ended."""
         assert self._process is not None
         code = self._process.returncode
+        self.ground.settle()
         course = self.ground.books.course(self.unit, self.number)
         if course is None:
             self._started()

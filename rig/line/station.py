@@ -116,7 +116,7 @@ class Station:
             order = self._begin(self._record, past, journal)
             ground = Ground(
                 self.bench, self.job, self.folder, self._books, self._record, server.address, locks,
-                self._loader.confirm_off, self._stopped, self._progress, self._operator,
+                self._loader.confirm_off, self._stopped, self._progress, self._operator, server.settle,
             )  # fmt: skip
             line = self._set_up(stack, ground, order, past)
             self._work(line)

@@ -212,6 +212,11 @@ class SinkServer:
             self._journal.append(event)
             self._tell(event)
 
+    def settle(self) -> None:
+        """Wait until whatever was acknowledged has been told too: a unit's process may be gone before that."""
+        with self._turn:
+            pass
+
     def close(self) -> None:
         """Stop taking events; not to be called from a callback.
 

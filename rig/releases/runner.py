@@ -147,8 +147,8 @@ class Run:
                 self._note(of(spec, board="", outcome="not-installed", why=problems[spec.release], utc=_utc()))
 
     def go(self, bench: Bench, specs: Iterable[Spec]) -> None:
-        """The trials `specs` that are not on record, at this bench's boards; boards that a killed study left otherwise
-        are put right, also where no trial is left.
+        """The trials `specs` that are not on record, at this bench's boards. Those that a killed study left
+        otherwise than they came are put right, also where no trial is left.
 
         Raises BenchBlocked where no slot is left, and Aborted when it is stopped by a KeyboardInterrupt, the boards
         put right.
