@@ -1,6 +1,6 @@
 """The yield tables in plain pandas, written as one would in an afternoon: for `benchmarks.report` to compare with.
 
-    python -m benchmarks.report_plain PARQUET_FOLDER OUT.json
+python -m benchmarks.report_plain PARQUET_FOLDER OUT.json
 """
 
 from __future__ import annotations

@@ -180,9 +180,7 @@ def _key(run: Any, unit: Any, attempt: Any, runs: pd.Index, units: pd.Index) -> 
 def steps(at: NDArray[np.int64], phase: Any, attempts: pd.DataFrame) -> pd.Categorical:
     """A step's name in tables: the same step of two tasks is two things, and their times do not mix."""
     task, phases = attempts["task"].cat, pd.Categorical(phase)
-    names = [
-        str(each) if of == "convert" else f"{of} {each}" for of in task.categories for each in phases.categories
-    ]
+    names = [str(each) if of == "convert" else f"{of} {each}" for of in task.categories for each in phases.categories]
     codes = task.codes.to_numpy().astype(np.int64)[at] * len(phases.categories) + phases.codes
     return pd.Categorical.from_codes(codes, pd.Index(names, dtype="str"))
 
@@ -226,5 +224,3 @@ def note(kind: str, slot: str | None, told: Mapping[str, Any]) -> tuple[str, str
         case "labelled" if not told["printed"]:
             return "warning", f"The label was not printed: {told['said']}", {}
     return None
-
-

@@ -228,5 +228,3 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
     return value.isoformat() if isinstance(value, datetime) else str(value)
-
-

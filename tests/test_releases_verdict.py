@@ -40,9 +40,7 @@ def made(
     """A study's trials as a noisy bench gives them: a slow board, drift over the study, hiccups, and accidents that
     are nobody's fault. It ends early where the design says so."""
     rng = np.random.default_rng(asked.seed)
-    plan = schedule(
-        asked.titles, tasks, pairs=asked.pairs, repeats=asked.repeats, slots=["A", "B"], seed=asked.seed
-    )
+    plan = schedule(asked.titles, tasks, pairs=asked.pairs, repeats=asked.repeats, slots=["A", "B"], seed=asked.seed)
     enough = stopping(asked, tasks)
     board = {"A": 1.0, "B": 1.3}
     found: list[Trial] = []

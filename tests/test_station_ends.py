@@ -69,6 +69,24 @@ def test_an_end_that_is_on_record_and_not_in_the_books_yet_is_waited_for(
     assert bench.outcomes() == [("1", 1, "pass", None)]
 
 
+def test_no_more_processes_start_at_a_time_than_there_are_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[tuple[str, bool]] = []
+    start = Attempt._start
+
+    def watched(self: Attempt, output: Path, owner: int) -> Any:
+        before = [unit for unit, _ in begun]
+        begun.append((self.unit, all(self.ground.books.course(unit, 1) is not None for unit in before)))
+        return start(self, output, owner)
+
+    monkeypatch.setattr("rig.line.attempt.os.cpu_count", lambda: 1)
+    monkeypatch.setattr(Attempt, "_start", watched)
+    bench = StationBench(tmp_path, slots=3)
+    assert bench.start(bench.job("1", "2", "3")).end() is Exit.GOOD
+    assert [alone for _, alone in begun] == [True, True, True]
+
+
 def test_a_unit_that_is_ended_for_its_time_says_so_itself_once(tmp_path: Path) -> None:
     bench = StationBench(tmp_path)
     bench.behave(**{"1": ["hang"]})

@@ -140,9 +140,7 @@ def _notes(told: Gathered) -> list[str]:
     notes = told.grid.notes
     if not notes:
         return []
-    lines = [
-        f"{note.number}. {'' if note.known else '*No known reason:* '}{text(note.text)}" for note in notes
-    ]
+    lines = [f"{note.number}. {'' if note.known else '*No known reason:* '}{text(note.text)}" for note in notes]
     return ["#### Why", "\n".join(lines), "(code): read in the release's own source; (wire): seen on the wire."]
 
 

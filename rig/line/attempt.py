@@ -46,7 +46,8 @@ Progress = Callable[[str, str, str, int, int], None]
 class Ground:
     """What all attempts of a run share. `locks`: descriptors of the slots' locks, held for the whole run; `address`:
     where units hand their events to; `confirm_off`: reads a slot's output back off; `settle`: waits until the books
-    have what units were told is on record."""
+    have what units were told is on record; `starts`: as many processes start at a time as there are cores, so that
+    sixteen at once take no core from boards that are at work."""
 
     bench: Bench
     job: Job
@@ -60,6 +61,7 @@ class Ground:
     on_progress: Progress = lambda slot, unit, what, done, total: None
     operator: Callable[[], str | None] = lambda: None
     settle: Callable[[], None] = lambda: None
+    starts: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(os.cpu_count() or 1))
 
 
 @dataclass
@@ -77,6 +79,7 @@ class Attempt:
     _aborted: threading.Event = field(default_factory=threading.Event)
     _overran: str | None = None
     _ending: threading.Event = field(default_factory=threading.Event)  # it said that it switches off and ends
+    _starting: bool = False
 
     @property
     def _who(self) -> dict[str, Any]:
@@ -98,6 +101,20 @@ class Attempt:
 
     def run(self) -> Course:
         """Raises what prevents the process from starting: then nothing of it is on record."""
+        self.ground.starts.acquire()
+        self._starting = True
+        try:
+            return self._run()
+        finally:
+            self._started_up()
+
+    def _started_up(self) -> None:
+        """Its first word is on record, or it is gone: the next one may start."""
+        if self._starting:
+            self._starting = False
+            self.ground.starts.release()
+
+    def _run(self) -> Course:
         began = time.monotonic()
         ours, theirs = socket.socketpair()
         with contextlib.closing(ours):
@@ -221,6 +238,8 @@ class Attempt:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_LOOK_S)
                 return
+            if self._starting and self.ground.books.course(self.unit, self.number) is not None:
+                self._started_up()
             if deadline is None and not self._stopping:
                 self._overran = self._too_long(began)
                 if self._overran:

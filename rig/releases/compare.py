@@ -118,7 +118,7 @@ class Comparison:
 
     @property
     def times(self) -> str:
-        """"5.1% slower (+4.2% to +6.0%, 12 pairs)"; empty where nothing was timed."""
+        """ "5.1% slower (+4.2% to +6.0%, 12 pairs)"; empty where nothing was timed."""
         if self.ratio is None or self.low is None or self.high is None:
             return ""
         more = self.ratio - 1
