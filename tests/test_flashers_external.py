@@ -267,7 +267,7 @@ def test_the_lock_stays_with_the_pip_of_a_killed_rig(tmp_path):
             "-c",
             "import sys; from pathlib import Path; from rig.flashers.environment import _lock, _run\n"
             "with _lock(Path(sys.argv[1]), print) as lock:"
-            " _run(['sh', '-c', f'echo $$ > {sys.argv[2]}; sleep 1'], lock)",
+            " _run(['sh', '-c', f'echo $$ > {sys.argv[2]}; sleep 3'], lock)",
             str(folder),
             str(tmp_path / "pid"),
         ],
@@ -281,7 +281,7 @@ def test_the_lock_stays_with_the_pip_of_a_killed_rig(tmp_path):
     pid = int((tmp_path / "pid").read_text())
     said: list[str] = []
     with environment._lock(folder, said.append):
-        assert not alive(pid)
+        wait_for(lambda: not alive(pid), 1.0)  # a process lets go of its files a moment before it is gone
     assert said == ["waiting for another run that installs tool-1.0"]
 
 
