@@ -33,6 +33,7 @@ from rig.line.suite import check_suite
 from rig.records.events import Event, RunStarted
 from rig.records.journal import read_journal
 from rig.records.run import RunFolder
+from rig.scrub import scrub
 
 _ORPHANS_S = 30.0  # the units of a station that was killed let go of their slots by themselves
 _DOING = {
@@ -256,9 +257,9 @@ def _report(run: RunFolder, code: Exit, options: LineOptions) -> None:
         page = write_report(records, run.report)
         lines = summary_lines(records)
     except Exception as problem:  # noqa: BLE001 - the boards were judged: a fault in the report is not theirs
-        told = str(problem)
+        told = scrub(str(problem))  # of a fault nobody foresaw it may be a line of a log
         if not isinstance(problem, RigError):
-            told = f"a fault in making it ({type(problem).__name__}: {problem})."
+            told = f"a fault in making it ({type(problem).__name__}: {told}); rig report {run.path} shows where."
         err.print(f"No report: {told}", markup=False, soft_wrap=True)
         _tell(f"Journal: {run.journal}", options)
         return
