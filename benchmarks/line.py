@@ -43,7 +43,8 @@ _SAMPLE_S = 0.5
 _KINDS = {
     "rig.sim.boardloop": "simulated boards",
     "rig.sim.hands": "change of board",
-    "rig.sim": "simulated supplies",
+    "rig.sim.supplyloop": "simulated supplies",
+    "rig.sim": "simulated bench",
     "rig.supply.service": "supply services",
     "rig.supply.guardian": "guardians",
     "tests_hil": "units' processes",

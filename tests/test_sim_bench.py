@@ -27,6 +27,7 @@ from rig.sim import firmware, hands
 from rig.sim.bench import SimBench, slot_name
 from rig.sim.drawer import Drawer
 from rig.sim.hands import hand
+from rig.sim.link import RailLink
 from rig.sim.spec import SimOptions, check_options
 from rig.uart.bootlog import BootLog
 
@@ -134,7 +135,7 @@ def test_the_operator_s_hands(bench: SimBench) -> None:
     second = hand(control, "B", "dump", path=str(bench.folder / "two"))["efuse"]
     assert first != second
     assert (bench.folder / "one").read_bytes() != (bench.folder / "two").read_bytes()
-    board.apply(True, 3.3, 0.5)
+    RailLink(board.link).apply(True, 3.3, 0.5)
     refused = subprocess.run(
         read_bench(bench.bench_file).slot("B").table.change or [],
         capture_output=True, text=True, check=False, cwd=ROOT,
@@ -143,7 +144,7 @@ def test_the_operator_s_hands(bench: SimBench) -> None:
         1, "the output is on: a board is changed only with its supply off\n"
     )  # fmt: skip
     assert hand(control, "B", "dump", path=str(bench.folder / "two"))["efuse"] == second
-    board.apply(False, 0.0, 0.0)
+    RailLink(board.link).apply(False, 0.0, 0.0)
     assert "no slot Z; there are A, B" in hand(control, "Z", "change")["error"]
     for op in ("supply", "quit", "sense", "fly"):
         assert f"no operation '{op}'" in hand(control, "B", op)["error"]
@@ -174,9 +175,9 @@ def test_a_units_board_comes_back_when_it_is_asked_for_again(bench: SimBench) ->
     assert change("B", "2", origin="A") == third, "whose it is there is for whoever asks to say"
     other = hand(control, "A", "change", unit="1", run="r2")  # another run's first unit is another board
     assert (other, efuse("A") == first) == ({"ok": True}, False)
-    bench.boards["B"].apply(True, 3.3, 0.5)
+    RailLink(bench.boards["B"].link).apply(True, 3.3, 0.5)
     assert "slot B, where that board is, is on" in hand(control, "A", "change", unit="2", run="r1")["error"]
-    bench.boards["B"].apply(False, 0.0, 0.0)
+    RailLink(bench.boards["B"].link).apply(False, 0.0, 0.0)
 
 
 def test_what_a_station_says_reaches_the_bench(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,8 +277,8 @@ def test_a_bench_goes_with_its_owner(how: str) -> None:
         assert ready
         bench_file, port = json.loads(owner.stdout.readline())
         sims = [pid for pid in children(owner.pid) if b"rig.sim" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-        boards = children(sims[0])
-        assert (len(sims), len(boards)) == (1, 2)
+        boards = children(sims[0])  # and the supply that feeds them
+        assert (len(sims), len(boards)) == (1, 3)
         assert os.path.islink(port)
         if how == "kill -9":
             owner.kill()

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 import pytest
 from waiting import until
 
-from rig.sim.bench import BoardProcess, SimBench
+from rig.sim.bench import SimBench
+from rig.sim.link import RailLink
+from rig.sim.processes import BoardProcess
 from rig.sim.scope import Scope
 from rig.sim.spec import SimOptions
 
@@ -120,7 +122,7 @@ def has_dipped(board: BoardProcess, began: float) -> bool:
 def test_a_bench_with_a_witness_shows_the_boards_rail() -> None:
     pytest.importorskip("unicorn", reason="a simulated board needs unicorn (extra: sim)")
     with SimBench(SimOptions(boards=1, seed=1, witness=True)) as bench:
-        bench.boards["A"].apply(True, 3.3, 0.5)
+        RailLink(bench.boards["A"].link).apply(True, 3.3, 0.5)
         assert until(lambda: bench.boards["A"].ask(op="status")["volts"] > 3.2, 15)
         assert bench.hand({"op": "sag", "slot": "A", "volts": 2.4, "seconds": 0.03}) == {"ok": True}
         began = time.monotonic()

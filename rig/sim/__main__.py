@@ -98,7 +98,7 @@ def _tell_owner(bench: SimBench, stop: int) -> None:
     ready, _, _ = select.select([0, stop], [], [])
     deadline = time.monotonic() + _LINGER_S
     while stop not in ready and time.monotonic() < deadline:
-        if not any(output.on for supply in bench.supplies for output in supply.outputs):
+        if not any(supply.on for supply in bench.supplies):
             break
         ready, _, _ = select.select([stop], [], [], 0.05)
 

@@ -1,4 +1,4 @@
-"""A simulated bench: boards (a process each), the supplies that feed them, and a bench.toml that names it all.
+"""A simulated bench: boards and the supplies that feed them (a process each), and a bench.toml that names it all.
 
 `SimBench` owns the processes; `rig sim` and `--bench sim:N` run one. A control socket beside the bench file is
 for the operator's hands: the next board in, a board pulled out, the CEN wire bridged; and for faults on request.
@@ -12,15 +12,11 @@ import json
 import os
 import random
 import shutil
-import socket
 import socketserver
-import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,75 +25,14 @@ from rig.files import write_durably
 from rig.sim import faults, firmware
 from rig.sim.drawer import Drawer
 from rig.sim.flash import SIZE
-from rig.sim.psu import PERSONALITIES, PsuServer
+from rig.sim.processes import BoardProcess, SupplyProcess
+from rig.sim.psu import PERSONALITIES
 from rig.sim.scope import Scope
 from rig.sim.spec import BoardSpec, SimOptions, board_constants, slot_name
 
 # what the control socket takes
 HANDS = ("change", "pull", "insert", "reset", "poke", "dump", "status", "fault", "heal", "faults", "sag",
          "supply-fault", "supply-heal")  # fmt: skip
-
-
-class BoardProcess:
-    """The bench's end of one board: a Rail for the supply, and the operator's hands."""
-
-    def __init__(self, spec: BoardSpec, flash: Path, efuse: bytes, links: dict[str, str]) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "rig.sim.boardloop", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-            )
-        self.slot = spec.slot
-        self._socket = ours
-        self._reader = ours.makefile("rb")
-        self._lock = threading.Lock()
-        self._send({"spec": asdict(spec), "flash": str(flash), "efuse": efuse.hex(), "links": links})
-
-    def wait(self) -> None:
-        """Until the board is up, its ports behind their names."""
-        self._receive()
-
-    def _send(self, message: dict[str, Any]) -> None:
-        self._socket.sendall(json.dumps(message).encode() + b"\n")
-
-    def _receive(self) -> dict[str, Any]:
-        line = self._reader.readline()
-        if not line:
-            raise RuntimeError(f"the simulated board in slot {self.slot} died; its message is above")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def ask(self, **message: Any) -> dict[str, Any]:
-        with self._lock:
-            self._send(message)
-            return self._receive()
-
-    # -- rig.sim.psu.Rail ------------------------------------------------------------------------------
-
-    def apply(self, on: bool, volts: float, amps: float) -> None:
-        ns = time.monotonic_ns()  # when the supply did it, however late the board hears of it
-        with self._lock:
-            self._send({"op": "supply", "on": on, "volts": volts, "amps": amps, "ns": ns})
-
-    def sense(self) -> tuple[float, float, str]:
-        answer = self.ask(op="sense")
-        return answer["volts"], answer["amps"], answer["mode"]
-
-    def trace(self, begin: float, end: float, points: int) -> list[float | None]:
-        """The rail's volts at `points` moments from `begin` to `end` (time.monotonic); None outside what is kept."""
-        samples: list[float | None] = self.ask(op="trace", begin=begin, end=end, points=points)["volts"]
-        return samples
-
-    def stop(self) -> None:
-        self._reader.close()
-        self._socket.close()  # the board's loop ends when its bench goes away
-        try:
-            self.process.wait(5)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
 
 
 class SimBench:
@@ -108,7 +43,7 @@ class SimBench:
         self.folder = Path(tempfile.mkdtemp(prefix="rig-sim-"))
         self.bench_file = bench_file or self.folder / "bench.toml"
         self.boards: dict[str, BoardProcess] = {}
-        self.supplies: list[PsuServer] = []
+        self.supplies: list[SupplyProcess] = []
         self.scopes: dict[str, Scope] = {}
         self._seed = random.randrange(1, 1 << 20) if options.seed is None else options.seed
         self._numbers = itertools.count((self._seed << 3) + 1)  # of units out of the box; slots change side by side
@@ -148,14 +83,14 @@ class SimBench:
             )
             self.ports[slot] = {name: str(self.folder / f"{slot}.{name}") for name in ("uart1", "uart2")}
             self.boards[slot] = BoardProcess(spec, flash, efuse, self.ports[slot])
-        for board in self.boards.values():
-            board.wait()
         boards, share = list(self.boards.values()), self.options.share
         for index in range(0, len(boards), share):
             fed = boards[index : index + share]
-            supply = PsuServer(self.options.supply, fed, serial=self._serial(index // share))
-            supply.start()
-            self.supplies.append(supply)
+            self.supplies.append(SupplyProcess(self.options.supply, fed, serial=self._serial(index // share)))
+        for board in boards:
+            board.wait()
+        for supply in self.supplies:
+            supply.wait()
         if self.options.witness:
             for slot, board in self.boards.items():
                 self.scopes[slot] = Scope(board.trace, serial=f"{self._serial(0)}-{slot}")
@@ -321,10 +256,10 @@ class SimBench:
         bare = faults.supply_fault(name)
         if bare is None:
             return self.boards[slot].ask(op="fault", name=name, options=options)
-        self._supply_of(slot).fault(bare, **options)
+        self._supply_of(slot).fault(bare, options)
         return {"ok": True}
 
-    def _supply_of(self, slot: str) -> PsuServer:
+    def _supply_of(self, slot: str) -> SupplyProcess:
         return self.supplies[list(self.boards).index(slot) // self.options.share]
 
 

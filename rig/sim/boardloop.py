@@ -1,7 +1,8 @@
 """The process of one simulated board: its event loop, between its two ports and the bench's requests.
 
-Run as `python -m rig.sim.boardloop FD`, FD an inherited socket to the bench process, which speaks JSON lines: first
-what the board is, then the requests of rig.sim.requests, at last `quit`, or it goes away.
+Run as `python -m rig.sim.boardloop FD RAIL`, FD an inherited socket to the bench process, which speaks JSON lines:
+first what the board is, then the requests of rig.sim.requests, at last `quit`, or it goes away. RAIL is one to the
+supply, which asks in the same way; where that goes away, its output stays as it is.
 """
 
 from __future__ import annotations
@@ -13,45 +14,58 @@ import socket
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from rig.sim.board import Board
 from rig.sim.requests import Requests
 from rig.sim.spec import BoardSpec
 
 
-def serve(board: Board, control: socket.socket) -> None:
-    """The event loop: until the bench says `quit` or goes away."""
-    control.setblocking(False)
-    requests = Requests(board)
-    pending = b""
-    looked = False  # the last request only looked: the board is as it was left
-    while True:
-        _wait(board, control, lived=looked)
+class Asker:
+    """One end that asks; `gone` once it hung up."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self.gone = False
+        self._pending = b""
+
+    def messages(self) -> list[dict[str, Any]]:
+        """What has come whole."""
         try:
-            data = control.recv(65536)
+            data = self.sock.recv(65536)
         except ConnectionError:
-            return
-        if not data:
-            return
-        pending += data
-        while b"\n" in pending:
-            line, pending = pending.split(b"\n", 1)
-            board.step(time.monotonic())
-            message = json.loads(line)
-            looked = message.get("op") == "sense"
-            if message.get("op") == "quit":
-                return
-            answer = requests.handle(message)
-            if answer is None:
-                continue
-            try:
-                control.sendall(json.dumps(answer).encode() + b"\n")
-            except ConnectionError:
-                return
+            data = b""
+        self.gone = not data
+        *lines, self._pending = (self._pending + data).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def answer(self, answer: dict[str, Any]) -> None:
+        try:
+            self.sock.sendall(json.dumps(answer).encode() + b"\n")
+        except ConnectionError:
+            self.gone = True
 
 
-def _wait(board: Board, control: socket.socket, *, lived: bool) -> None:
-    """Let the board live until the bench says something. `lived`: it is up to date."""
+def serve(board: Board, control: socket.socket, rail: socket.socket) -> None:
+    """The event loop: until the bench says `quit` or goes away."""
+    requests = Requests(board)
+    bench, supply = Asker(control), Asker(rail)
+    looked = False  # the last request only looked: the board is as it was left
+    while not bench.gone:
+        for asker in _wait(board, [each for each in (bench, supply) if not each.gone], lived=looked):
+            for message in asker.messages():
+                board.step(time.monotonic())
+                looked = message.get("op") == "sense"
+                if message.get("op") == "quit":
+                    return
+                answer = requests.handle(message)
+                if answer is not None:
+                    asker.answer(answer)
+
+
+def _wait(board: Board, askers: list[Asker], *, lived: bool) -> list[Asker]:
+    """Let the board live until one of them says something. `lived`: it is up to date."""
     while True:
         now = time.monotonic()
         if not lived:
@@ -59,15 +73,16 @@ def _wait(board: Board, control: socket.socket, *, lived: bool) -> None:
         lived = False
         wait = board.next_event(now) - time.monotonic()
         ports = [wire.master for wire in (board.uart1, board.uart2) if wire.plugged]
-        watched: list[socket.socket | int] = [control, *ports]
+        watched: list[socket.socket | int] = [*(asker.sock for asker in askers), *ports]
         # select, not poll: at a high speed factor events are microseconds apart, poll's clock is milliseconds
         ready, _, _ = select.select(watched, [], [], None if wait == math.inf else max(0.0, wait))
-        if control in ready:
-            return
+        heard = [asker for asker in askers if asker.sock in ready]
+        if heard:
+            return heard
 
 
 def main() -> None:
-    control = socket.socket(fileno=int(sys.argv[1]))
+    control, rail = (socket.socket(fileno=int(number)) for number in sys.argv[1:])
     reader = control.makefile("rb")
     hello = json.loads(reader.readline())
     board = Board(BoardSpec(**hello["spec"]), Path(hello["flash"]).read_bytes(), bytes.fromhex(hello["efuse"]))
@@ -75,7 +90,7 @@ def main() -> None:
         wire.link = Path(hello["links"][name])
         wire.link.symlink_to(wire.path)
     control.sendall(json.dumps({"uart1": board.uart1.path, "uart2": board.uart2.path}).encode() + b"\n")
-    serve(board, control)
+    serve(board, control, rail)
 
 
 if __name__ == "__main__":
