@@ -48,6 +48,7 @@ _KINDS = {
     "rig.supply.service": "supply services",
     "rig.supply.guardian": "guardians",
     "tests_hil": "units' processes",
+    "rig.line.prefork": "units' processes",
     "rig.cli": "station",
 }
 

@@ -192,13 +192,13 @@ class Ordeal:
     def _units(self) -> dict[str, int]:
         """slot -> process of the unit at work in it."""
         found: dict[str, int] = {}
-        bench = str(self.table.bench.bench_file).encode()
+        runs = str((self.table.folder / "runs").resolve())
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 with contextlib.suppress(OSError, ValueError):
-                    words = (entry / "cmdline").read_bytes().split(b"\0")
-                    if b"--owner-fd" in words and bench in words:
-                        found[words[words.index(b"--slot") + 1].decode()] = int(entry.name)
+                    name = (entry / "comm").read_text().strip()
+                    if name.startswith("rig slot ") and os.readlink(entry / "fd" / "1").startswith(runs):
+                        found[name.removeprefix("rig slot ")] = int(entry.name)
         return found
 
     def _all_off(self, since_ns: int, slots: Sequence[str]) -> None:

@@ -388,10 +388,28 @@ def test_a_senseless_request_gets_an_answer(table: Table, message: dict[str, Any
 
 def test_a_bench_that_goes_away_during_an_answer_ends_it_quietly(table: Table) -> None:
     ours, theirs = socket.socketpair()
-    with theirs:
+    supply, fed = socket.socketpair()
+    with theirs, supply, fed:
         ours.sendall(b'{"op": "status"}\n')
         ours.close()
-        loop.serve(table.board, theirs)
+        loop.serve(table.board, theirs, fed)
+
+
+def test_a_supply_that_goes_away_leaves_its_output_as_it_is(table: Table) -> None:
+    ours, theirs = socket.socketpair()
+    supply, fed = socket.socketpair()
+    with ours, theirs, fed, ours.makefile("rb") as answers:
+        supply.sendall(b'{"op": "supply", "on": true, "volts": 3.3, "amps": 0.5}\n{"op": "sense"}\n')
+        thread = threading.Thread(target=loop.serve, args=(table.board, theirs, fed))
+        thread.start()
+        with supply, supply.makefile("rb") as read:
+            assert b'"volts"' in read.readline()
+        ours.settimeout(10)
+        ours.sendall(b'{"op": "status"}\n')
+        assert b'"on": true' in answers.readline()
+        ours.sendall(b'{"op": "quit"}\n')
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 def test_a_rail_that_resets_faster_than_can_be_followed_still_leaves_the_bench_its_turn(
@@ -410,9 +428,10 @@ def test_a_rail_that_resets_faster_than_can_be_followed_still_leaves_the_bench_i
 
         monkeypatch.setattr(board, "_power_changed", patient)
         ours, theirs = socket.socketpair()
-        with ours, theirs, ours.makefile("rb") as answers:
+        supply, fed = socket.socketpair()
+        with ours, theirs, supply, fed, ours.makefile("rb") as answers:
             ours.settimeout(10)
-            thread = threading.Thread(target=loop.serve, args=(board, theirs))
+            thread = threading.Thread(target=loop.serve, args=(board, theirs, fed))
             thread.start()
             ours.sendall(b'{"op": "supply", "on": true, "volts": 3.3, "amps": 0.5}\n')
             assert until(lambda: board.resets > 3000, 15)

@@ -19,7 +19,8 @@ from rig.errors import BenchBlocked, RigError
 from rig.supply.channel import Reading, Setting, SupplyChannel
 
 _SETTLE_NS = 300_000_000  # inrush and the meter's own averaging after switching on: not a sag
-_PERIOD_S = 0.05
+_CLOSEST_S = 0.05
+_PERIOD_S = 0.1  # or as fast as the meter has new readings, down to the closest
 _CALM_S = 0.2  # each look costs supply, service and this process a millisecond of the CPU between them
 
 
@@ -50,7 +51,8 @@ class BoardPower:
     ) -> None:
         self.channel = channel
         self._refresh_ns = int(refresh_s * 1e9)
-        self._closely_s = min(_PERIOD_S, refresh_s / 10)  # faster than its meter, a supply only repeats itself
+        self._usual_s = min(_PERIOD_S, max(_CLOSEST_S, refresh_s))
+        self._closely_s = min(_CLOSEST_S, refresh_s / 10)  # faster than its meter, a supply only repeats itself
         self.supplied = supplied
         self._ovp = ovp
         self._samples = samples
@@ -157,7 +159,7 @@ class BoardPower:
 
     @contextlib.contextmanager
     def calmly(self) -> Iterator[None]:
-        """While the board is only read, and nothing on it changes: sample five times a second instead of twenty. A
+        """While the board is only read, and nothing on it changes: sample five times a second. A
         sag that is over in less may go unseen; what it spoils is read again. Not while erasing, programming or
         booting."""
         self._calm = True
@@ -237,7 +239,7 @@ class BoardPower:
             except (OSError, ValueError) as problem:
                 self.error = BenchBlocked("crashed", f"the power samples cannot be written: {problem}")
                 return
-            usual_s = _CALM_S if self._calm else _PERIOD_S
+            usual_s = _CALM_S if self._calm else self._usual_s
             self._look.wait(self._closely_s if self._closely.is_set() else usual_s)
             self._look.clear()
 

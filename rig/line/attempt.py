@@ -23,6 +23,7 @@ from typing import Any
 from rig.bench.bench import Bench, Slot
 from rig.line.books import Books, Course
 from rig.line.job import Job, Stage
+from rig.line.prefork import QUIET, Prefork, Process
 from rig.line.record import ENDING, HALF_WRITTEN
 from rig.line.suite import OURS, ROOT, environment, suite_words
 from rig.records import events
@@ -36,6 +37,7 @@ BETWEEN_S = 120.0  # choice: longest time outside of any step: Python's start, a
 _LOOK_S = 0.2
 # plugins that may be installed and that our own plans have no use for: a quarter second of CPU for each unit
 _UNUSED = ("xdist", "xdist.looponfail", "anyio", "doctest", "legacypath", "junitxml", "pastebin")
+_PYTEST = (sys.executable, "-m", "pytest")
 _SUITES = {"verify": "test_verify.py", "burn-in": "test_burn_in.py"}
 
 Progress = Callable[[str, str, str, int, int], None]
@@ -47,7 +49,7 @@ class Ground:
     """What all attempts of a run share. `locks`: descriptors of the slots' locks, held for the whole run; `address`:
     where units hand their events to; `confirm_off`: reads a slot's output back off; `settle`: waits until the books
     have what units were told is on record; `starts`: as many processes start at a time as there are cores, so that
-    sixteen at once take no core from boards that are at work."""
+    sixteen at once take no core from boards that are at work; `prefork`: forks them, where there are several."""
 
     bench: Bench
     job: Job
@@ -62,6 +64,7 @@ class Ground:
     operator: Callable[[], str | None] = lambda: None
     settle: Callable[[], None] = lambda: None
     starts: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(os.cpu_count() or 1))
+    prefork: Prefork | None = None
 
 
 @dataclass
@@ -75,7 +78,7 @@ class Attempt:
     stage: Stage
     role: Role = "unit"
     reboots: int = 0
-    _process: subprocess.Popen[bytes] | None = None
+    _process: Process | None = None
     _aborted: threading.Event = field(default_factory=threading.Event)
     _overran: str | None = None
     _ending: threading.Event = field(default_factory=threading.Event)  # it said that it switches off and ends
@@ -146,12 +149,16 @@ class Attempt:
 
     # -- the process -----------------------------------------------------------------------------------
 
-    def _start(self, output: Path, owner: int) -> subprocess.Popen[bytes]:
-        lock = self.ground.locks[self.slot.name]
+    def _start(self, output: Path, owner: int) -> Process:
+        lock, words = self.ground.locks[self.slot.name], self.command(owner)
         with output.open("wb") as file:
             os.fchmod(file.fileno(), 0o600)
+            if self.ground.prefork is not None and self.stage.task != "suite" and tuple(words[:3]) == _PYTEST:
+                with contextlib.suppress(OSError):  # it is gone: without it then
+                    mine, name = [*words[3:], *QUIET], f"rig slot {self.slot.name}"
+                    return self.ground.prefork.start(mine, name=name, output=file.fileno(), fds=[owner, lock])
             return subprocess.Popen(
-                self.command(owner),
+                words,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -165,7 +172,7 @@ class Attempt:
         ground, job = self.ground, self.ground.job
         folder = ground.folder.unit_dir(self.unit, self.number)
         words = [
-            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"),
+            *(*_PYTEST, "-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"),
             *("-p", "no:unraisableexception"),  # it looks through all objects at the end: half a second of the CPU
             *self._suite(),
             *("--bench", str(ground.bench.path), "--slot", self.slot.name, *self._what()),
@@ -276,7 +283,7 @@ class Attempt:
     def _close(self, seconds: float, output: Path) -> None:
         """A unit that did not say how it ended gets its end here. What it said stands, however its process ended."""
         assert self._process is not None
-        code = self._process.returncode
+        code = self._process.wait()
         self.ground.settle()
         course = self.ground.books.course(self.unit, self.number)
         if course is None:

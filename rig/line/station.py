@@ -31,10 +31,12 @@ from rig.line.job import Job, Stage, job_to_dict, limited
 from rig.line.live import Live
 from rig.line.loading import Loader
 from rig.line.orders import Orders
+from rig.line.prefork import Prefork
 from rig.line.prompts import Prompts
 from rig.line.queue import Queue
 from rig.line.resume import Order, Past, close_past, first_boards, order_of, read_past, require_ended, sample_is_owed
 from rig.line.study import StudyQueue, cells_left, drawn, told
+from rig.line.suite import environment
 from rig.line.worker import Crew, Worker
 from rig.records import events
 from rig.records.database import url_of
@@ -117,6 +119,7 @@ class Station:
             ground = Ground(
                 self.bench, self.job, self.folder, self._books, self._record, server.address, locks,
                 self._loader.confirm_off, self._stopped, self._progress, self._operator, server.settle,
+                prefork=self._prefork(stack),
             )  # fmt: skip
             line = self._set_up(stack, ground, order, past)
             self._work(line)
@@ -160,6 +163,12 @@ class Station:
 
     def _lock(self, slot: Slot) -> contextlib.AbstractContextManager[int]:
         return slot_lock(slot, patience_s=_ORPHANS_S if self._resume else 0.0)
+
+    def _prefork(self, stack: contextlib.ExitStack) -> Prefork | None:
+        """Where more than one unit's process is to be started, they are forked."""
+        if not self.job.scanned and len(self.job.units) < 2:
+            return None
+        return stack.enter_context(Prefork(environment()))
 
     def _past(self) -> Past | None:
         """The run as it was left; None where this is its beginning."""

@@ -32,7 +32,7 @@ ROM_WINDOW_S = 0.25  # guess: public notes say "a few hundred milliseconds"; nev
 _LOG_BAUD = 115200
 # choices, as they cost the machine least:
 _IDLE_SLEEP_S = 0.05  # an idle board wakes no oftener: many RTOS ticks are run in one go
-_UNHEARD_S = 0.016  # what nobody hears of is carried out no oftener, each at its own time
+_UNHEARD_S = 0.05  # what nobody hears of is carried out no oftener, each at its own time
 _PRINTING_SLEEP_S = 0.01  # and one that prints no oftener than this
 _GUEST_STEP_NS = 2_000_000  # guest time run at once: an RTOS tick
 _RUN_BUDGET_S = 0.005  # wall time a busy chip, or a rail, may take before supply and ports are looked at again

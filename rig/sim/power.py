@@ -10,7 +10,7 @@ reset level. Constants are in constants.toml.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rig.sim.constants import BENCH, Constants
 from rig.sim.source import Drive, Feed, SetPoint
@@ -21,6 +21,7 @@ __all__ = ["Rail", "SetPoint"]
 _NEAR = 1e-7  # volts: what a form ends at is stood on exactly
 _EQUAL = 1e-9  # volts: the rail stands at what the source aims at
 _FOREVER = 1e9
+_MOST_STOOD = 64  # choice: a board has a dozen loads, a study some set-points
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Rail:
         self._sag_end = math.inf
         self.trace = Trace(max(rail.trace_seconds, 2 * rail.meter_seconds))
         self._rest: tuple[object, ...] | None = None  # the state in which it stands still, if it does
+        self._stood: dict[tuple[object, ...], Segment] = {}  # states in which it did, with the form of each
 
     # -- what acts on it -------------------------------------------------------------------------------
 
@@ -165,8 +167,7 @@ class Rail:
         target = self.model(now)
         if self._rests:
             if target > self._t:
-                self._t = target
-                self.trace.lengthen(target)
+                self._stand(target)
             return False
         while True:
             span, turns = self._next()
@@ -175,6 +176,7 @@ class Rail:
                     self._move(target - self._t)
                     if span >= _FOREVER and self.trace.flat_at(self._x):
                         self._rest = self._state()
+                        self._remember(self._rest)
                 return False
             self._move(span)
             if self._t >= self._sag_end:
@@ -196,8 +198,23 @@ class Rail:
     @property
     def _rests(self) -> bool:
         """It stands still, until something acts on it: a bench looks at its boards thousands of times a second, and
-        most of the time nothing about their rails changes."""
-        return self._rest is not None and self._rest == self._state()
+        most of the time nothing about their rails changes but the load, to and fro."""
+        state = self._state()
+        return state == self._rest or state in self._stood
+
+    def _stand(self, until: float) -> None:
+        state = self._state()
+        if state == self._rest:
+            self.trace.lengthen(until)
+        else:
+            self.trace.append(replace(self._stood[state], start=self._t, length=until - self._t))
+            self._rest = state
+        self._t = until
+
+    def _remember(self, state: tuple[object, ...]) -> None:
+        if len(self._stood) >= _MOST_STOOD:
+            self._stood.clear()
+        self._stood[state] = replace(self.trace.segments[-1])
 
     def _state(self) -> tuple[object, ...]:
         """All that acts on it, and where it stands."""

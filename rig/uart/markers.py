@@ -20,8 +20,9 @@ _GAP = 160  # characters of other text between the two parts: about one long lin
 def find(lines: Sequence[LogLine], markers: Iterable[str]) -> LogLine | None:
     """The first line that has one of `markers` whole; failing that, the first where one begins in two parts."""
     markers = tuple(markers)
+    has = _any_of(markers)
     for line in lines:
-        if any(marker in line.text for marker in markers):
+        if has(line.text):
             return line
     for marker in markers:
         if len(marker) >= _WEAVABLE:
@@ -34,7 +35,14 @@ def find(lines: Sequence[LogLine], markers: Iterable[str]) -> LogLine | None:
 def find_all(lines: Sequence[LogLine], markers: Iterable[str]) -> list[int]:
     """Indices of all lines that have one of `markers` whole."""
     markers = tuple(markers)
-    return [at for at, line in enumerate(lines) if any(marker in line.text for marker in markers)]
+    has = _any_of(markers)
+    return [at for at, line in enumerate(lines) if has(line.text)]
+
+
+@lru_cache(maxsize=256)
+def _any_of(markers: tuple[str, ...]) -> Callable[[str], object]:
+    """Whether a text has one of them whole: boot logs are looked through at every new line."""
+    return re.compile("|".join(map(re.escape, markers)) or r"(?!)").search
 
 
 def _find_woven(lines: Sequence[LogLine], marker: str) -> LogLine | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from rig.files import write_durably
@@ -59,7 +59,7 @@ class Section:
 
 def save_json(path: Path, commands: Iterable[Command]) -> None:
     """One JSON object a line; what is not known is left out. Raises OSError."""
-    lines = [json.dumps({k: v for k, v in asdict(command).items() if v is not None}) + "\n" for command in commands]
+    lines = [json.dumps({k: v for k, v in vars(command).items() if v is not None}) + "\n" for command in commands]
     write_durably(path, "".join(lines), private=True)
 
 
