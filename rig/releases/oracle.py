@@ -163,8 +163,13 @@ def _shown(patterns: Sequence[str], who: ChipIdentity, lines: Sequence[str]) -> 
     for pattern in patterns:
         filled = _filled(pattern, facts(who))
         if not any(re.search(filled, line) for line in lines):
-            return f"it does not show /{filled}/"
+            return f"it does not show {_in_words(filled)!r}"
     return None
+
+
+def _in_words(pattern: str) -> str:
+    """What a pattern stands for, for people: a table's bars and paddings left out."""
+    return re.sub(r"(?:\\\||\s|\+)+", " ", pattern).replace("\\", "").strip()
 
 
 def facts(who: ChipIdentity) -> dict[str, str]:
