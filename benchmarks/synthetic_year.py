@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rig.records.models import LAYOUT, Base
+from rig.records.database import opened
+from rig.records.models import Base
 
 STATIONS, SLOTS, OF_A_RUN = 10, "ABCDEFGH", 400
 START = datetime(2026, 1, 5, 6, 0, tzinfo=UTC)
@@ -62,12 +63,9 @@ def write_database(path: Path, units: int, seed: int = 7) -> None:
     """Make the database. FileExistsError where there is one."""
     if path.exists():
         raise FileExistsError(path)
-    import sqlalchemy as sa
-
     path.parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(f"sqlite:///{path}")
-    Base.metadata.create_all(engine)
-    engine.dispose()
+    with opened(f"sqlite:///{path}", write=True):
+        pass  # its tables are made
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute("pragma synchronous=off")
         database.execute("pragma journal_mode=off")
@@ -76,7 +74,6 @@ def write_database(path: Path, units: int, seed: int = 7) -> None:
         for name, _ in later:
             database.execute(f"drop index {name}")
         database.execute("begin")
-        database.execute("insert into layout values (?)", (LAYOUT,))
         for run, told in runs_of(units, seed):
             _insert(database, run, told)
         for _, sql in later:

@@ -7,6 +7,8 @@ instead of a traceback. Nothing of it is imported before it is asked for.
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +29,18 @@ def read(paths: Iterable[Path | str]) -> Records:
     with _extra_needed():
         from reports.load import load
 
-        return load(paths)
+        # what writes is imported while another core unpacks what is read; what goes wrong is told where it is used
+        importing = threading.Thread(target=_import_ahead, name="report-import", daemon=True)
+        importing.start()
+        try:
+            return load(paths)
+        finally:
+            importing.join()
+
+
+def _import_ahead() -> None:
+    with contextlib.suppress(Exception):
+        from reports import batch, console  # noqa: F401
 
 
 def write_report(

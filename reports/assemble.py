@@ -59,9 +59,10 @@ def assemble(told: Raw, numbers: MakeNumbers) -> Records:
     full = _judged(table, units)
     attempts = _used(full[~golden_rows].reset_index(drop=True))
     _keyed(attempts, units[~golden_rows], codes[~golden_rows], told.notes)
-    phases = _phases(told.phases, order_of)
+    phases, rows = _phases(told.phases, order_of)
     told.phases = told.phases.iloc[:0]  # a million units' are a quarter of a gigabyte
     plan = {str(step): int(at) for step, at in phases.groupby("step", observed=True)["position"].min().items()}
+    moments = told.moments
     folders = {str(run["run"]): str(run["folder"]) for run in runs}
     look_up = Details(attempts, codes[~golden_rows], names, origin[~golden_rows], told, folders)
     golden = _used(full[golden_rows].reset_index(drop=True))
@@ -71,13 +72,14 @@ def assemble(told: Raw, numbers: MakeNumbers) -> Records:
     return Records(
         runs=run_table(runs),
         attempts=attempts[list(ATTEMPTS)],
-        phases=phases,
+        steps=phases,
         numbers=numbers(told.measured, order_of, plan),
         golden=every[[*ATTEMPTS, *(name for name in DETAILS if name != "order")]],
         notes=_notes(told.notes, runs),
         remarks=told.remarks,
         look_up=look_up,
         read_artifacts=lambda units: _artifacts(told.artifacts(units), runs),
+        read_moments=moments and (lambda: moments().iloc[rows].reset_index(drop=True)),
     )
 
 
@@ -173,18 +175,24 @@ def _pending(attempts: pd.DataFrame, notes: Iterable[Row]) -> list[tuple[str, st
     return [(*key, row["utc"]) for key, row in told.items() if row["line"] > last.get(key, 1 << 60)]
 
 
-def _phases(told: pd.DataFrame, order_of: NDArray[np.int32]) -> pd.DataFrame:
+def _phases(told: pd.DataFrame, order_of: NDArray[np.int32]) -> tuple[pd.DataFrame, Any]:
+    """The steps of attempts that are not golden, by order, and which rows of `told` they are."""
     order = order_of[told["at"].to_numpy()]
-    kept = order >= 0
-    rows = np.flatnonzero(kept)
-    if (np.diff(order[rows]) < 0).any():
+    if (order >= 0).all() and (order[1:] >= order[:-1]).all():
+        rows: Any = slice(None)
+        table = told.reset_index(drop=True)
+    else:
+        rows = np.flatnonzero(order >= 0)
         rows = rows[np.argsort(order[rows], kind="stable")]
-    table = told if len(rows) == len(told) and np.array_equal(rows, np.arange(len(rows))) else told.iloc[rows]
-    table = table.reset_index(drop=True).assign(order=order[rows])
-    table["duration_s"] = table["duration_s"].where(table["duration_s"] >= 0)
+        order = order[rows]
+        table = told.iloc[rows].reset_index(drop=True)
+    table["order"] = order
+    seconds = table["duration_s"].to_numpy()
+    if (seconds < 0).any():
+        table["duration_s"] = np.where(seconds >= 0, seconds, np.nan)
     for name in ("step", "phase", "code"):
         table[name] = column(table[name].array, "category", len(table))
-    return table[PHASE_COLUMNS]
+    return table[[name for name in PHASE_COLUMNS if name in table]], rows
 
 
 def _notes(told: list[Row], runs: list[Row]) -> pd.DataFrame:

@@ -6,7 +6,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from reports.cells import cell
@@ -98,10 +100,10 @@ def _tables(records: Records) -> dict[str, str]:
     attempts["board"] = attempts.pop("board_name")
     who = attempts[["run", "board", "unit", "slot", "attempt"]]
     measurements = records.numbers.all_of(orders.tolist())
-    sentences = records.phases.drop(columns=_PRIVATE)
+    sentences = records.steps.drop(columns=_PRIVATE, errors="ignore")
     return {
         "units.csv": _csv(attempts[UNIT_COLUMNS]),
-        "phases.csv": _csv(_beside(who, records.phases["order"], sentences)),
+        "phases.csv": _csv(_beside(who, records.steps["order"], sentences)),
         "measurements.csv": _csv(_beside(who, measurements["order"], measurements.drop(columns=["order"]))),
     }
 
@@ -112,7 +114,19 @@ def _beside(who: pd.DataFrame, orders: pd.Series[int], table: pd.DataFrame) -> p
 
 
 def _csv(table: pd.DataFrame) -> str:
-    return table.astype(object).map(_known).to_csv(index=False, lineterminator="\n")
+    told = pd.DataFrame({name: _cells(values) for name, values in table.items()}, index=table.index)
+    return told.to_csv(index=False, lineterminator="\n")
+
+
+def _cells(values: pd.Series[Any]) -> Any:
+    """A column with each value as `cell` has it; of texts each different one is looked at once."""
+    if isinstance(values.dtype, pd.CategoricalDtype | pd.StringDtype):
+        codes, names = pd.factorize(values)
+        fresh = np.array([*(cell(str(each)) for each in names), None], dtype=object)
+        return fresh[codes]  # the last one for -1: absent
+    if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
+        return values
+    return [_known(each) for each in values.astype(object)]
 
 
 def _known(value: object) -> object:

@@ -33,7 +33,7 @@ from reports.number_files import FileNumbers, write_numbers
 from reports.numbers import MemoryNumbers
 from reports.raw import Raw
 from reports.store import frame_of, of_units, some_rows, table_of, write_table
-from reports.tables import Records, typed
+from reports.tables import MOMENTS, Records, typed
 from rig.errors import UsageProblem
 from rig.files import write_durably
 from rig.records.database import file_of, opened
@@ -50,6 +50,8 @@ OF_A_PART = 100_000  # attempts
 PARTS = 24  # more than these, and the small ones are made one
 ABANDONED_S = 3600.0  # a part that no manifest names may be another report's, still reading
 
+_MOMENTS = {name: raw.PHASES[name] for name in MOMENTS}
+_STEPS = {name: kind for name, kind in raw.PHASES.items() if name not in MOMENTS}
 Told = dict[str, tuple[int, str]]  # run -> lines, head
 
 
@@ -96,9 +98,13 @@ def records_of_database(url: str) -> Records:
         return pd.concat([each.artifacts(units) for each in read] or [_no_artifacts()], ignore_index=True)
 
     phases = (each.phases(int(low)) for each, low in zip(read, sizes, strict=False))
-    every = raw.concat(phases, raw.PHASES) if read else typed({}, raw.PHASES, 0)
+    every = raw.concat(phases, _STEPS) if read else typed({}, _STEPS, 0)
+
+    def moments() -> pd.DataFrame:
+        return pd.concat([each.moments() for each in read] or [typed({}, _MOMENTS, 0)], ignore_index=True)
+
     long = _Long([each.path for each in read], sizes)
-    return assemble(Raw(runs, attempts, long, every, None, notes, artifacts), numbers)
+    return assemble(Raw(runs, attempts, long, every, None, notes, artifacts, moments=moments), numbers)
 
 
 class _Long:
@@ -240,9 +246,12 @@ class _Read:
         return frame_of(self.path, raw.ATTEMPTS)
 
     def phases(self, low: int) -> pd.DataFrame:
-        found = frame_of(self._folder / "phases.parquet", raw.PHASES)
+        found = frame_of(self._folder / "phases.parquet", _STEPS)
         found["at"] = (found["at"] + low).astype(np.int32)
         return found
+
+    def moments(self) -> pd.DataFrame:
+        return frame_of(self._folder / "phases.parquet", _MOMENTS)
 
     def notes(self) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = json.loads((self._folder / "notes.json").read_text())

@@ -85,18 +85,20 @@ def capability(
     upper: float | None,
     *,
     groups: NDArray[np.generic] | None = None,
+    place: NDArray[np.intp] | None = None,
 ) -> Capability:
     """Capability of `values` (in time's order, of one unit) between the limits; what is no number is left out.
 
-    `groups`: of each value, what it must be compared within (a slot): no moving range spans two of them.
+    `groups`: of each value, what it must be compared within (a slot): no moving range spans two of them. `place`: the
+    places that sort `groups`, stably, for whoever knows them.
     """
     numbers = np.asarray(values, dtype=np.float64)
     known = np.isfinite(numbers)
     if not known.all():
-        numbers, groups = numbers[known], None if groups is None else np.asarray(groups)[known]
+        numbers, groups, place = numbers[known], None if groups is None else np.asarray(groups)[known], None
     n = len(numbers)
     mean = float(numbers.mean()) if n else math.nan
-    within, freedom = sigma_within(numbers, groups)
+    within, freedom = sigma_within(numbers, groups, place)
     overall = float(numbers.std(ddof=1)) if n > 1 else math.nan
     if n > 1 and numbers.min() == numbers.max():
         within, overall = 0.0, 0.0  # not what rounding leaves of it
@@ -133,16 +135,18 @@ def _refusal(numbers: Floats, overall: float, lower: float | None, upper: float 
     return None
 
 
-def sigma_within(values: Floats, groups: NDArray[np.generic] | None = None) -> tuple[float, float]:
+def sigma_within(
+    values: Floats, groups: NDArray[np.generic] | None = None, place: NDArray[np.intp] | None = None
+) -> tuple[float, float]:
     """Mean moving range / 1.128, and the degrees of freedom that it is worth: those of a chi-square whose standard
     deviation varies as much. About 0.6 for each value, since neighbouring ranges share one. NaN and 0 below two."""
     if groups is None:
         ranges, joined = np.abs(np.diff(values)), max(len(values) - 2, 0)
     else:
-        order = np.argsort(groups, kind="stable")
-        sorted_groups = np.asarray(groups)[order]
+        order = np.argsort(groups, kind="stable") if place is None else place
+        sorted_groups = np.asarray(groups).take(order)
         alike = sorted_groups[1:] == sorted_groups[:-1]
-        ranges = np.abs(np.diff(values[order]))[alike]
+        ranges = np.abs(np.diff(values.take(order)))[alike]
         joined = int(np.count_nonzero(alike[1:] & alike[:-1]))
     if not len(ranges):
         return math.nan, 0.0

@@ -75,6 +75,13 @@ class Hits(Sequence[Hit]):
     def __repr__(self) -> str:
         return f"Hits({list(self[:5])}{', ...' if len(self) > 5 else ''})"
 
+    @property
+    def places(self) -> Ints:
+        """Indices with a hit, ascending, each once: hits are in order of their points."""
+        at = self.indices
+        found: Ints = at[np.append(True, at[1:] != at[:-1])] if len(at) else at
+        return found
+
     def of(self, rule: int) -> Ints:
         """Indices of the points that complete this rule's pattern."""
         found: Ints = self.indices[self.rules == rule]
@@ -120,36 +127,33 @@ def western_electric(z: NDArray[np.floating]) -> Hits:
 
 
 def _hits(z: Floats) -> Hits:
-    patterns = [np.abs(z) > 3]
-    for rule in (_two_of_three, _four_of_five, _run):
-        patterns.append(rule(z) | rule(-z))
-    indices = [np.flatnonzero(pattern) for pattern in patterns]
-    found = np.concatenate(indices)
-    rules = np.repeat(np.array(RULES), [len(each) for each in indices])
-    order = np.argsort(found, kind="stable")
-    return Hits(rules[order], found[order])
+    patterns = [(z > 3) | (z < -3)]
+    patterns.append(_two_of_three(z > 2) | _two_of_three(z < -2))
+    patterns.append(_four_of_five(z > 1) | _four_of_five(z < -1))
+    patterns.append(_run(z > 0) | _run(z < 0))
+    some = np.flatnonzero(patterns[0] | patterns[1] | patterns[2] | patterns[3])
+    table = np.stack([pattern[some] for pattern in patterns], axis=1)  # a row a point, so that hits come in order
+    at, rule = np.nonzero(table)
+    return Hits(np.array(RULES)[rule], some[at])
 
 
-def _two_of_three(z: Floats) -> Bools:
-    beyond = z > 2
+def _two_of_three(beyond: Bools) -> Bools:
     near = np.zeros_like(beyond)
     near[1:] = beyond[:-1]
     near[2:] |= beyond[:-2]
     return beyond & near
 
 
-def _four_of_five(z: Floats) -> Bools:
-    beyond = z > 1
-    before = np.zeros(len(z), dtype=np.int8)
+def _four_of_five(beyond: Bools) -> Bools:
+    before = np.zeros(len(beyond), dtype=np.int8)
     for back in range(1, 5):
         before[back:] += beyond[:-back]
     return beyond & (before >= 3)
 
 
-def _run(z: Floats) -> Bools:
-    whole = np.zeros(len(z), dtype=np.bool_)
-    if len(z) >= RUN:
-        row = z > 0
+def _run(row: Bools) -> Bools:
+    whole = np.zeros(len(row), dtype=np.bool_)
+    if len(row) >= RUN:
         for step in (1, 2, 4):  # pairs, fours, eights
             row = row[step:] & row[:-step]
         whole[RUN - 1 :] = row
@@ -245,17 +249,23 @@ def individuals(values: NDArray[np.floating], *, baseline: slice | None = None) 
     """
     numbers = np.asarray(values, dtype=np.float64)
     at = np.flatnonzero(np.isfinite(numbers))
-    known = numbers[at]
-    source = known if baseline is None else numbers[baseline][np.isfinite(numbers[baseline])]
-    points, ranges = np.full(len(numbers), np.nan), np.full(len(numbers), np.nan)
-    points[at] = known
-    if len(known) > 1:
+    if len(at) == len(numbers):
+        points = known = numbers
+        ranges = np.empty(len(numbers))
+        ranges[:1] = np.nan
+        np.abs(np.subtract(numbers[1:], numbers[:-1], out=ranges[1:]), out=ranges[1:])
+    else:
+        known = numbers[at]
+        points, ranges = np.full(len(numbers), np.nan), np.full(len(numbers), np.nan)
+        points[at] = known
         ranges[at[1:]] = np.abs(np.diff(known))
+    source = known if baseline is None else numbers[baseline][np.isfinite(numbers[baseline])]
     if len(source) < 2:
         note = "Limits need two values or more."
         empty = _none(points, float(source.mean()) if len(source) else math.nan, math.nan, len(known), note)
         return empty, _none(ranges, math.nan, math.nan, max(len(known) - 1, 0), note)
-    centre, mean_range = float(source.mean()), float(np.abs(np.diff(source)).mean())
+    own = ranges[1:] if source is numbers else np.abs(np.diff(source))
+    centre, mean_range = float(source.mean()), float(own.mean())
     if source.min() == source.max():
         note = f"The values that the limits come from are all {source[0]:g}: without a spread there are no limits."
         return (
@@ -268,7 +278,9 @@ def individuals(values: NDArray[np.floating], *, baseline: slice | None = None) 
     if outside > 0:
         more = chance(outside, len(source))
         expected = {rule: expected[rule] + more[rule] for rule in RULES}
-    hits = western_electric((points - centre) / sigma)
+    z = points - centre
+    z /= sigma
+    hits = western_electric(z)
     method = _ESTIMATED if outside > 0 else _NORMAL
     lower, upper = centre - 3 * sigma, centre + 3 * sigma
     chart = Chart(points, centre, lower, upper, hits, len(known), expected, method, sigma)

@@ -21,7 +21,7 @@ def summary_lines(source: Iterable[Path | str] | Records) -> list[str]:
     found = metrics.yields(records)
     cycle = metrics.cycle_times(records)
     hourly = metrics.units_per_hour(records)
-    lines = [f"{title(records)}: {verdict(found, metrics.studied(records))}"]
+    lines = [f"{title(records)}: {verdict(found, metrics.studied(records), metrics.not_begun(records))}"]
     if told := simulated(records):
         lines.append(told)
     lines.append(f"First-pass yield  {found.first_pass}")

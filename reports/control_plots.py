@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reports.charts import Chart
+from reports.settled import span_of
 from reports.svg import Axis, dots, line, picture, text, up
 
 MOST = 240  # points drawn one by one; more are drawn in so many columns
@@ -23,7 +24,7 @@ class Panel:
         self.name = name
         self.points = chart.points
         self.centre, self.lower, self.upper = (self._all(each) for each in (chart.centre, chart.lower, chart.upper))
-        self.hits = np.unique(chart.hits.indices)
+        self.hits = chart.hits.places
 
     def _all(self, value: float | Floats) -> Floats:
         """A value for each point, or one for all."""
@@ -53,9 +54,8 @@ def control_svg(panels: Sequence[Panel], *, unit: str = "", width: float = 460.0
 
 def _panel(panel: Panel, top: float, bottom: float, width: float, unit: str) -> list[str]:
     left, right = 56.0, width - 6
-    known = [each[np.isfinite(each)] for each in (panel.points, panel.lower, panel.upper)]
-    low = min(float(each.min()) for each in known if len(each))
-    high = max(float(each.max()) for each in known if len(each))
+    spans = [span_of(each) for each in (panel.points, panel.lower, panel.upper)]
+    low, high = min(least for least, _ in spans), max(most for _, most in spans)
     if len(panel.points) >= 8:
         low, high = _without_far(panel, low, high)
     reach = 0.06 * (high - low)
@@ -108,15 +108,20 @@ def _columns(panel: Panel, axis: Axis, places: Floats) -> list[str]:
     plain: list[str] = []
     hit: list[str] = []
     means: list[str] = []
-    for column, (begin, end) in enumerate(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True), start=1):
-        inside = panel.points[begin:end]
-        inside = inside[np.isfinite(inside)]
-        if not len(inside):
-            continue
-        x = float(places[(begin + end - 1) // 2])
-        stroke = f"M{x:.1f} {axis.at(float(inside.min())):.1f}V{axis.at(float(inside.max())):.1f}"
-        (hit if column in marked else plain).append(stroke)
-        means.append(f"{x:.1f} {axis.at(float(inside.mean())):.1f}")
+    begins = edges[:-1]  # more points than columns: none is empty
+    there = np.isfinite(panel.points)
+    n = np.add.reduceat(there, begins, dtype=np.intp)
+    points = panel.points
+    if not there.all():
+        points = np.where(there, points, np.nan)
+    sums = np.add.reduceat(np.where(there, points, 0.0) if (n < np.diff(edges)).any() else points, begins)
+    least, most = (np.minimum, np.maximum) if there.all() else (np.fmin, np.fmax)  # the plain ones are far quicker
+    low, high = least.reduceat(points, begins), most.reduceat(points, begins)
+    for column in np.flatnonzero(n).tolist():
+        x = float(places[(edges[column] + edges[column + 1] - 1) // 2])
+        stroke = f"M{x:.1f} {axis.at(float(low[column])):.1f}V{axis.at(float(high[column])):.1f}"
+        (hit if column + 1 in marked else plain).append(stroke)
+        means.append(f"{x:.1f} {axis.at(float(sums[column] / n[column])):.1f}")
     return [
         line("".join(plain), "range thin"), line("".join(hit), "fail faint"),
         line("M" + "L".join(means) if len(means) > 1 else "", "first"),

@@ -19,13 +19,13 @@ _DONE = ("pass", "marginal", "fail", "unverified")
 @once
 def defects(records: Records) -> Rate:
     """Defects (`good` of the rate) of opportunities (`n`); both 0 where no step of a counted attempt was done."""
-    orders = np.asarray(records.phases["order"], dtype=np.int64)
+    orders = np.asarray(records.steps["order"], dtype=np.int64)
     counted = np.asarray(records.attempts["counted"], dtype=bool)
-    done = counted[orders] & np.asarray(records.phases["outcome"].isin(_DONE), dtype=bool)
-    failed = done & np.asarray(records.phases["outcome"].isin(("fail", "unverified")), dtype=bool)
+    done = counted[orders] & np.asarray(records.steps["outcome"].isin(_DONE), dtype=bool)
+    failed = done & np.asarray(records.steps["outcome"].isin(("fail", "unverified")), dtype=bool)
     outside = _outside(records, counted)
     if len(outside):
-        steps = pd.MultiIndex.from_arrays([orders[done], records.phases["step"].astype(object)[done]])
+        steps = pd.MultiIndex.from_arrays([orders[done], records.steps["step"].astype(object)[done]])
         failed = failed.copy()
         failed[np.flatnonzero(done)] |= np.asarray(steps.isin(outside), dtype=bool)
     return Rate(int(failed.sum()), int(done.sum()))

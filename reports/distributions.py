@@ -22,15 +22,17 @@ Floats = npt.NDArray[np.float64]
 
 def histogram_svg(
     values: Floats, *, unit: str = "", lower: float | None = None, upper: float | None = None,
-    warn: tuple[float | None, float | None] = (None, None), name: str = "",
+    warn: tuple[float | None, float | None] = (None, None), name: str = "", median: float | None = None,
 ) -> str:  # fmt: skip
     """Columns of counts with the limits (solid) and the warning limits (dashed). Values that are no number are left
-    out; those too far off to be drawn beside the rest, and limits likewise, are told at their side."""
-    known = values[np.isfinite(values)]
+    out; those too far off to be drawn beside the rest, and limits likewise, are told at their side. `median`: of the
+    values, where it is known."""
+    finite = np.isfinite(values)
+    known = values if finite.all() else values[finite]
     if not len(known):
         return '<p class="none">No number was measured.</p>'
-    least, most = shown_range(known)
-    inside = known[(known >= least) & (known <= most)]
+    least, most = shown_range(known, median)
+    inside = known if (least, most) == (known.min(), known.max()) else known[(known >= least) & (known <= most)]
     span = 0.0 if alike(least, most) else most - least
     low, high = least - 0.04 * span, most + 0.04 * span
     for limit in (lower, upper):
@@ -60,17 +62,22 @@ def histogram_svg(
     return picture(WIDTH, HEIGHT, told, parts)
 
 
-def shown_range(known: Floats) -> tuple[float, float]:
-    """The range to draw: all values, unless some lie so far off that the rest would be one column."""
+def shown_range(known: Floats, middle: float | None = None) -> tuple[float, float]:
+    """The range to draw: all values, unless some lie so far off that the rest would be one column. `middle`: the
+    median."""
     least, most = float(known.min()), float(known.max())
     if len(known) < 8 or least == most:
         return least, most
-    middle = float(np.median(known))
-    robust = 1.4826 * float(np.median(np.abs(known - middle)))
-    if alike(middle, middle + robust):
+    middle = float(np.median(known)) if middle is None else middle
+    off = np.abs(known - middle)
+    wide = (most - least) / (4 * _FAR)
+    if 2 * int(np.count_nonzero(off < wide / 1.4826)) < len(off):  # half of them and more are farther off than that
         return least, most
-    near = known[np.abs(known - middle) <= _FAR * robust]
-    return (float(near.min()), float(near.max())) if most - least > 4 * _FAR * robust else (least, most)
+    robust = 1.4826 * float(np.median(off))
+    if alike(middle, middle + robust) or wide <= robust:
+        return least, most
+    near = known[off <= _FAR * robust]
+    return float(near.min()), float(near.max())
 
 
 def _limits(

@@ -25,6 +25,8 @@ from rig.files import why_unreadable, write_durably
 from rig.records.run import safe_name
 
 MOST_PAGES = 60  # the newest batches that get a page of their own; older ones have their row only
+PAGES = 12  # the newest ones that have theirs however large they are
+MOST_ATTEMPTS = 300_000  # of all batches with a page, but for those: half a minute
 _POINTS = 12  # of a row's course in time
 FOLDER = "batches"
 
@@ -64,8 +66,9 @@ def write_index(
     returns the path of index.html. Raises as `batch.write_report` does."""
     records = source if isinstance(source, Records) else load(source)
     batches = batches_of(records)
-    rows = [_with_page(records, batch, out_dir, what_ifs, exports) for batch in batches[:MOST_PAGES]]
-    rows += _without_page(records, batches[MOST_PAGES:])
+    paged = _paged(records, batches)
+    rows = [_with_page(records, batch, out_dir, what_ifs, exports) for batch in batches[:paged]]
+    rows += _without_page(records, batches[paged:])
     drawn = [row for row in reversed(rows) if row["found"].first_pass.interval]
     rates = [(row["name"], row["found"].first_pass) for row in drawn]
     points = [(name, rate.value, *rate.interval, rate.n) for name, rate in rates]
@@ -86,6 +89,15 @@ def write_index(
     except OSError as error:
         raise UsageProblem(f"The report cannot be written to {out_dir}: {why_unreadable(error)}.") from error
     return out_dir / "index.html"
+
+
+def _paged(records: Records, batches: Sequence[Batch]) -> int:
+    """How many of the batches, the newest first, get a page."""
+    runs = records.attempts["run"].array
+    size = dict(zip(runs.categories, np.bincount(runs.codes[runs.codes >= 0], minlength=len(runs.categories)),
+                    strict=True))  # fmt: skip
+    sums = np.cumsum([sum(int(size.get(run, 0)) for run in batch.runs) for batch in batches])
+    return min(MOST_PAGES, max(PAGES, int(np.searchsorted(sums, MOST_ATTEMPTS, side="right"))), len(batches))
 
 
 def _with_page(

@@ -25,7 +25,10 @@ from numpy.typing import NDArray
 from scipy import special
 
 from reports.once import once
+from reports.raw import TAKEN_UP
+from reports.settled import median
 from reports.tables import OUTCOME, RUNNING, Records
+from rig.records.events import NOT_BEGUN
 
 CONFIDENCE = 0.95
 NONE_COUNTED = "no counted units"
@@ -275,9 +278,9 @@ def blocks(records: Records) -> pd.DataFrame:
 def step_times(records: Records) -> pd.DataFrame:
     """Seconds a step takes where it went well: phase, n, fastest, p50, p95, slowest; in the plan's order."""
     columns = ["phase", "n", "fastest", "p50", "p95", "slowest"]
-    went_well = _well(records.phases["outcome"]) & ~_study(records)[records.phases["order"].to_numpy()]
-    times = records.phases["duration_s"].to_numpy()
-    rows = [{"phase": step} | _spread(times[of]) for step, of in _by_step(records.phases, went_well)]
+    went_well = _well(records.steps["outcome"]) & ~_study(records)[records.steps["order"].to_numpy()]
+    times = records.steps["duration_s"].to_numpy()
+    rows = [{"phase": step} | _spread(times[of]) for step, of in _by_step(records.steps, went_well)]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -289,7 +292,7 @@ def step_yields(records: Records) -> dict[str, Rate]:
     first = counted["trial"][~counted["board"].duplicated()]
     attempts = records.attempts
     mine = (attempts["trial"].isin(first) & ~attempts["study"]).to_numpy()
-    phases = records.phases
+    phases = records.steps
     order = phases["order"].to_numpy()
     judged = phases["outcome"].cat.codes.isin([_CODE[each] for each in ("pass", "marginal", "fail", "unverified")])
     well = _well(phases["outcome"])
@@ -325,6 +328,23 @@ def cycle_times(records: Records) -> dict[str, float]:
 
 
 @once
+def not_begun_by_run(records: Records) -> dict[str, int]:
+    """How many units that it was asked for a run ended without beginning; no run that was taken up since."""
+    left: dict[str, int] = {}
+    for run, text, details in records.notes[["run", "text", "details"]].itertuples(index=False):
+        if NOT_BEGUN in (details or {}):
+            left[run] = int(details[NOT_BEGUN])
+        elif text.startswith(TAKEN_UP):
+            left.pop(run, None)
+    return left
+
+
+def not_begun(records: Records) -> int:
+    """How many units in all."""
+    return sum(not_begun_by_run(records).values())
+
+
+@once
 def studied(records: Records) -> int:
     """How many attempts were measurements of gage studies: they are in no yield."""
     return int(records.attempts["study"].sum())
@@ -355,26 +375,25 @@ def measured(records: Records) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for name in records.numbers.names():
         table = records.numbers.of(name)
-        table = table[counted[table["order"].to_numpy()]]
-        which = table["limits"].to_numpy()
+        kept = counted[table["order"].to_numpy()]
+        which, values = table["limits"].to_numpy()[kept], table["value"].to_numpy()[kept]
+        outcome = table["outcome"].cat.codes.to_numpy()[kept]
         of = limits.iloc[pd.unique(which)].drop_duplicates()
-        group = pd.MultiIndex.from_frame(of).get_indexer(pd.MultiIndex.from_frame(limits))[which]
         told = {"phase": name.step, "name": name.name, "unit_of": name.unit_of}
-        rows += [
-            told | _against(table if len(of) == 1 else table[group == at])
-            | {"minimum": low, "maximum": high}
-            for at, (low, high) in enumerate(of.to_numpy())
-        ]  # fmt: skip
+        if len(of) > 1:
+            group = pd.MultiIndex.from_frame(of).get_indexer(pd.MultiIndex.from_frame(limits))[which]
+        for at, (low, high) in enumerate(of.to_numpy()):
+            mine = group == at if len(of) > 1 else slice(None)
+            rows.append(told | _against(values[mine], outcome[mine]) | {"minimum": low, "maximum": high})
     return pd.DataFrame(rows, columns=columns)
 
 
-def _against(table: pd.DataFrame) -> dict[str, Any]:
-    values = table["value"].to_numpy()
-    numbers = values[~np.isnan(values)]
-    outcome = table["outcome"].cat.codes.to_numpy()
-    low, median, high = np.quantile(numbers, [0.0, 0.5, 1.0]) if len(numbers) else (np.nan, np.nan, np.nan)
+def _against(values: NDArray[np.float64], outcome: NDArray[Any]) -> dict[str, Any]:
+    missing = np.isnan(values)
+    numbers = values[~missing] if missing.any() else values
     return {
-        "n": len(numbers), "lowest": low, "median": median, "highest": high,
+        "n": len(numbers), "lowest": numbers.min() if len(numbers) else np.nan, "median": median(numbers),
+        "highest": numbers.max() if len(numbers) else np.nan,
         "marginal": int((outcome == _CODE["marginal"]).sum()), "outside": int((outcome == _CODE["fail"]).sum()),
         "missing": len(values) - len(numbers),
     }  # fmt: skip

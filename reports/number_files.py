@@ -6,6 +6,7 @@ this program goes by is in the file's metadata: which row groups are of which na
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections import OrderedDict
@@ -26,6 +27,7 @@ from reports.tables import LIMITS, OUTCOME, OUTCOMES, Name, Orders, typed
 
 GROUP = 1 << 15  # rows of a row group: a few attempts' numbers are found without reading all of a name
 BUDGET = 360 << 20  # bytes of numbers that are kept once read: twenty names of a million units
+_ROW = 16  # bytes of a row that is kept: order, value, limits, outcome
 META = b"rig"
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 _COLUMNS = ["order", "value", "text", "limits", "outcome"]
@@ -45,6 +47,7 @@ class Block:
     values: int  # rows that are numbers
     first: int
     rank: int
+    same: str = ""  # digest of the orders: names of a step were mostly measured of the same attempts
 
     @property
     def key(self) -> Name:
@@ -72,11 +75,16 @@ def write_numbers(path: Path, rows: Iterable[tuple[Name, pd.DataFrame]], sets: p
             writer.write_table(arrow, row_group_size=GROUP)
             high = at + -(-len(table) // GROUP)
             blocks.append(Block(**asdict(name), low=at, high=high, texts=said, values=known,
-                                first=int(table["order"].iloc[0]) if len(table) else 0, rank=rank))  # fmt: skip
+                                first=int(table["order"].iloc[0]) if len(table) else 0, rank=rank,
+                                same=_digest(table["order"].to_numpy())))  # fmt: skip
             at = high
         told["limits"] = [[float(each) for each in row] for row in sets.to_numpy()]  # exact; NaN is JSON's extension
         told["names"] = [asdict(block) for block in blocks]
         writer.add_key_value_metadata({META: json.dumps(told).encode()})
+
+
+def _digest(orders: NDArray[Any]) -> str:
+    return hashlib.blake2b(orders.astype(np.int32).tobytes(), digest_size=12).hexdigest()
 
 
 def _arrow(
@@ -109,8 +117,10 @@ class FileNumbers:
         self._blocks: dict[Name, list[tuple[int, Block]]] = {}
         sets: list[pd.DataFrame] = []
         begins: dict[Name, tuple[int, int, int]] = {}
-        for at, path in enumerate(self._paths):
-            told = json.loads((pq.read_metadata(path).metadata or {})[META])
+        self._metadata = [pq.read_metadata(path) for path in self._paths]
+        self._orders: dict[tuple[tuple[int, str], ...], NDArray[np.int32]] = {}  # that several names have
+        for at in range(len(self._paths)):
+            told = json.loads((self._metadata[at].metadata or {})[META])
             sets.append(pd.DataFrame(told["limits"], columns=LIMITS, dtype="float64"))
             order_of = self._maps[at]
             for each in told["names"]:
@@ -151,7 +161,7 @@ class FileNumbers:
                 self._changed.add(name)
         with self._lock:
             self._kept[name] = found
-            while len(self._kept) > 1 and sum(map(_bytes, self._kept.values())) > BUDGET:
+            while len(self._kept) > 1 and sum(len(each) for each in self._kept.values()) * _ROW > BUDGET:
                 self._kept.popitem(last=False)
         return found
 
@@ -174,20 +184,32 @@ class FileNumbers:
         return any(block.texts for _, block in self._blocks.get(name, []))
 
     def _read(self, name: Name, *, text: bool) -> pd.DataFrame:
-        columns = [each for each in _COLUMNS if text or each != "text"]
-        parts = [self._part(at, range(block.low, block.high), columns) for at, block in self._blocks.get(name, [])]
-        return self._joined(parts, text)
+        blocks = self._blocks.get(name, [])
+        same = tuple((at, block.same) for at, block in blocks)
+        known = None if text or not all(digest for _, digest in same) else self._orders.get(same)
+        left_out = [*([] if text else ["text"]), *([] if known is None else ["order"])]
+        columns = [each for each in _COLUMNS if each not in left_out]
+        parts = [self._part(at, range(block.low, block.high), columns) for at, block in blocks]
+        if known is not None and parts:
+            return self._joined(parts, text, known)
+        found = self._joined(parts, text)
+        if parts and sum(len(each["value"]) for each in parts) == len(found):  # in order as they stand
+            self._orders[same] = found["order"].to_numpy()
+        return found
 
-    def _joined(self, parts: list[dict[str, Any]], text: bool) -> pd.DataFrame:
+    def _joined(
+        self, parts: list[dict[str, Any]], text: bool, order: NDArray[np.int32] | None = None
+    ) -> pd.DataFrame:
+        """Parts below each other, by order. `order`: theirs, where they are known to be in it."""
         if not parts:
             return numeric(typed({}, ROWS, 0)) if not text else typed({}, ROWS, 0)
-        told = {key: np.concatenate([each[key] for each in parts]) for key in parts[0] if key != "text"}
-        order = told["order"]
-        if (order < 0).any() or (np.diff(order) < 0).any():
-            some = np.flatnonzero(order >= 0)
-            rows: Any = some[np.argsort(order[some], kind="stable")]
-        else:
-            rows = slice(None)
+        told = {key: _below([each[key] for each in parts]) for key in parts[0] if key != "text"}
+        rows: Any = slice(None)
+        if order is None:
+            order = told["order"]
+            if (order < 0).any() or (order[1:] < order[:-1]).any():
+                some = np.flatnonzero(order >= 0)
+                rows = some[np.argsort(order[some], kind="stable")]
         found: dict[str, Any] = {"order": order[rows], "number" if text else "value": told["value"][rows]}
         if text:
             found["text"] = pd.concat([each["text"] for each in parts], ignore_index=True).iloc[rows].array
@@ -197,18 +219,27 @@ class FileNumbers:
 
     def _part(self, at: int, groups: Iterable[int], columns: list[str]) -> dict[str, Any]:
         """Columns of row groups of one file, as arrays; `order` and `limits` those of all files."""
-        with pq.ParquetFile(self._paths[at]) as file:
+        with pq.ParquetFile(self._paths[at], metadata=self._metadata[at]) as file:
             return self._taken(at, file, groups, columns)
 
     def _taken(self, at: int, file: pq.ParquetFile, groups: Iterable[int], columns: list[str]) -> dict[str, Any]:
-        table = file.read_row_groups(list(groups), columns=columns)
-        order = table["order"].to_numpy()
-        order_of = self._maps[at]
-        found: dict[str, Any] = {"order": order if order_of is None else order_of[order]}
-        if "value" in columns:
-            found["value"] = table["value"].to_numpy(zero_copy_only=False).astype("float64", copy=False)
+        groups = list(groups)
+        alike = {name: _constant(file, groups, name) for name in ("outcome", "limits")}
+        table = file.read_row_groups(groups, columns=[name for name in columns if alike.get(name) is None])
+        found: dict[str, Any] = {}
+        if "order" in columns:
+            order, order_of = table["order"].to_numpy(), self._maps[at]
+            found["order"] = order if order_of is None else order_of[order]
+        found["value"] = table["value"].to_numpy(zero_copy_only=False).astype("float64", copy=False)
+        codes = self._codes[at].astype(limit_type(self._limits), copy=False)
+        if alike["limits"] is None:
+            found["limits"] = codes[table["limits"].to_numpy()]
+        else:
+            found["limits"] = np.full(table.num_rows, codes[alike["limits"]])
+        if alike["outcome"] is None:
             found["outcome"] = _outcomes(table["outcome"])
-            found["limits"] = self._codes[at][table["limits"].to_numpy()].astype(limit_type(self._limits), copy=False)
+        else:
+            found["outcome"] = np.full(table.num_rows, OUTCOMES.index(alike["outcome"]), dtype=np.int8)
         if "text" in columns:
             found["text"] = pd.Series(table["text"].to_pandas(), dtype="str")
         return found
@@ -230,7 +261,7 @@ class FileNumbers:
             mine = wanted if order_of is None else np.flatnonzero(np.isin(order_of, wanted))
             if not len(mine):
                 continue
-            with pq.ParquetFile(path) as file:
+            with pq.ParquetFile(path, metadata=self._metadata[at]) as file:
                 column = file.schema_arrow.get_field_index("order")
                 for name in names:
                     here = (range(block.low, block.high) for of, block in self._blocks[name] if of == at)
@@ -242,6 +273,22 @@ class FileNumbers:
                     text = part.pop("text").iloc[rows]
                     parts[name].append({key: each[rows] for key, each in part.items()} | {"text": text})
         return {name: self._joined(of, text=True) for name, of in parts.items()}
+
+
+def _constant(file: pq.ParquetFile, groups: list[int], name: str) -> Any:
+    """What a column has in all rows of these row groups, by what their metadata say; None where that may differ."""
+    column = file.schema_arrow.get_field_index(name)
+    told = set()
+    for group in groups:
+        known = file.metadata.row_group(group).column(column).statistics
+        if known is None or not known.has_min_max or not known.has_null_count or known.null_count:
+            return None
+        told |= {known.min, known.max}
+    return told.pop() if len(told) == 1 else None
+
+
+def _below(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _may_have(file: pq.ParquetFile, group: int, column: int, wanted: NDArray[np.int64]) -> bool:
@@ -264,12 +311,7 @@ def _among(table: pd.DataFrame, wanted: NDArray[np.int64]) -> pd.DataFrame:
 
 def _outcomes(column: pa.ChunkedArray) -> NDArray[np.int8]:
     parts = []
-    for chunk in column.chunks:
-        codes = OUTCOME.categories.get_indexer(chunk.dictionary.to_pylist())
-        of = chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-        parts.append(np.append(codes, -1)[of].astype(np.int8))
+    for chunk in column.unify_dictionaries().chunks:
+        codes = np.append(OUTCOME.categories.get_indexer(chunk.dictionary.to_pylist()), -1).astype(np.int8)
+        parts.append(codes[chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False)])
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.int8)
-
-
-def _bytes(table: pd.DataFrame) -> int:
-    return int(table.memory_usage(index=False).sum())

@@ -10,10 +10,22 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from reports.settled import settled
-from reports.tables import LIMITS, MEASUREMENT_COLUMNS, OUTCOME, TEXT_COLUMNS, Name, Numbers, Orders, category, typed
+from reports.tables import (
+    LIMITS,
+    MEASUREMENT_COLUMNS,
+    OUTCOME,
+    TEXT_COLUMNS,
+    Name,
+    Numbers,
+    Orders,
+    category,
+    rows_among,
+    typed,
+)
 
 KEYS = ["step", "phase", "name", "unit_of"]
 ROWS: dict[str, str] = {"order": "int32", "number": "float64", "text": "str", "limits": "int16", "outcome": "outcome"}
+HELD = 100_000  # attempts of a part up to which its numbers are kept: twenty names of them are 30 MB
 LAST = 1 << 30  # the place of a step that is in no plan
 
 
@@ -90,12 +102,12 @@ class MemoryNumbers:
 
 
 class PartNumbers:
-    """Numbers of some attempts of other numbers. `kept`: their orders there; `fresh`: there -> here, -1: not here."""
+    """Numbers of some attempts of other numbers. `kept`: their orders there, ascending."""
 
-    def __init__(self, whole: Numbers, kept: NDArray[Any], fresh: NDArray[np.int32]) -> None:
+    def __init__(self, whole: Numbers, kept: NDArray[Any]) -> None:
         self._whole = whole
         self._kept = kept
-        self._fresh = fresh
+        self._held: dict[Name, pd.DataFrame] = {}  # what was asked for, of a part that is small
 
     def names(self) -> list[Name]:
         return [name for name in self._whole.names() if len(self.of(name))]
@@ -104,8 +116,14 @@ class PartNumbers:
         return [name for name in self._whole.all_names() if len(self.rows_of(name))]
 
     def of(self, name: Name) -> pd.DataFrame:
+        held = self._held.get(name)
+        if held is not None:
+            return held
         found = self._here(self._whole.of(name))
-        return found.assign(value=settled(found["value"].to_numpy()))
+        found["value"] = settled(found["value"].to_numpy())
+        if len(self._kept) <= HELD:
+            self._held[name] = found
+        return found
 
     def rows_of(self, name: Name) -> pd.DataFrame:
         return self._here(self._whole.rows_of(name))
@@ -120,9 +138,9 @@ class PartNumbers:
         return self._here(self._whole.all_of(self._kept[np.asarray(orders, dtype=np.int64)]))
 
     def _here(self, table: pd.DataFrame) -> pd.DataFrame:
-        order = self._fresh[table["order"].to_numpy()]
-        found: pd.DataFrame = table[order >= 0].reset_index(drop=True)
-        found["order"] = order[order >= 0]
+        rows, order = rows_among(table["order"].to_numpy(), self._kept)
+        found: pd.DataFrame = table.iloc[rows].reset_index(drop=True)
+        found["order"] = order
         return found
 
 

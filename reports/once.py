@@ -1,10 +1,10 @@
-"""What is computed of records once, however many sections of a report ask for it; and ahead, on another core."""
+"""What is computed of records once, however many sections of a report ask for it."""
 
 from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, TypeVar
@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from reports.tables import Records
 
 T = TypeVar("T")
-FEWEST_AHEAD = 20_000  # attempts below which another thread gains nothing
 
 
 @dataclass
@@ -39,22 +38,6 @@ def once(compute: Callable[[Records], T]) -> Callable[[Records], T]:
         return found
 
     return asked
-
-
-def ahead(records: Records, several: Iterable[Callable[[Records], Any]]) -> None:
-    """Begin to compute these, one after another, in a thread: numpy lets another core work meanwhile. What goes wrong
-    there goes wrong again for whoever asks. Of few attempts nothing is done."""
-    if len(records.attempts) < FEWEST_AHEAD:
-        return
-
-    def work() -> None:
-        try:
-            for compute in several:
-                compute(records)
-        except Exception:  # noqa: BLE001
-            return  # it is told where the answer is wanted
-
-    threading.Thread(target=work, name="report-ahead", daemon=True).start()
 
 
 def _answer(records: Records, compute: Callable[..., Any]) -> _Answer:

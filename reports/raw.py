@@ -42,6 +42,7 @@ ASKED_OF_ATTEMPTS = [*(name for name in ATTEMPTS if name not in ("firmware", "ba
 ASKED_OF_PHASES = ["run", "unit", "attempt", "phase", "outcome", "duration_s", "code", "start_ns", "end_ns"]
 ASKED_OF_MEASURED = ["run", "unit", "attempt", "phase", "name", "unit_of", "number", "text", *LIMITS, "outcome"]
 ARTIFACTS = ["run", "line", "unit", "slot", "attempt", "name", "path", "sha256"]
+TAKEN_UP = "The run was taken up again"
 NOTE_KINDS = ("noted", "run-resumed", "reworked", "unit-refused", "slot-out", "slot-back", "line-stopped",
               "line-released", "labelled")  # fmt: skip
 
@@ -62,6 +63,7 @@ class Raw:
     notes: list[Row]
     artifacts: Callable[[Collection[str] | None], pd.DataFrame]  # of some units; None: all
     remarks: list[str] = field(default_factory=list)
+    moments: Callable[[], pd.DataFrame] | None = None  # MOMENTS of each of `phases`, where those are without
 
 
 def run_row(run: Row, instruments: Iterable[Row], folder: str, live: bool) -> Row:
@@ -208,11 +210,15 @@ def note(kind: str, slot: str | None, told: Mapping[str, Any]) -> tuple[str, str
         case "noted":
             return told["level"], told["text"], told["details"] or {}
         case "run-resumed":
-            return "info", f"The run was taken up again{by}.", {}
+            return "info", f"{TAKEN_UP}{by}.", {}
         case "reworked":
             return "info", f"Reworked{by}: {told['what']}", {}
         case "unit-refused":
-            return "warning", f"Refused ({told['rule']}): {told['sentence']}", {}
+            return (
+                "info" if told["rule"] == "elsewhere" else "warning",
+                f"Refused ({told['rule']}): {told['sentence']}",
+                {},
+            )
         case "slot-out":
             return "warning", f"Slot {slot} is out of use: {told['why']}", {}
         case "slot-back":

@@ -239,7 +239,7 @@ def _failed_elsewhere(records: Records, name: Name, orders: NDArray[Any], n: int
     if not len(orders):
         return failed
     asked[orders] = True
-    phases = records.phases
+    phases = records.steps
     mine = asked[phases["order"].to_numpy()] & (phases["step"] != name.step).to_numpy()
     ended = phases["outcome"].cat.codes.to_numpy()
     bad = np.isin(ended, [_CODE["fail"], _CODE["unverified"], _CODE["blocked"]])

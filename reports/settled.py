@@ -15,13 +15,12 @@ def settled(values: Floats) -> Floats:
     """The values, where need be a copy: infinite ones and those beyond FAR as NaN (missing), as a journal has them
     too; those that are all alike but for rounding as one of them, so that they have no spread; those that are all as
     good as nothing as 0."""
-    top = _top(values)
-    if top > FAR:
+    least, most = span_of(values)
+    if max(most, -least) > FAR:
         values = np.where(np.abs(values) > FAR, np.nan, values)
-        top = _top(values)
-    if 0 < top < 1 / FAR:
+        least, most = span_of(values)
+    if 0 < max(most, -least) < 1 / FAR:
         return np.where(np.isnan(values), np.nan, 0.0)
-    least, most = float(np.fmin.reduce(values, initial=np.inf)), float(np.fmax.reduce(values, initial=-np.inf))
     if least < most and alike(least, most):
         return np.where(np.isnan(values), np.nan, least)
     return values
@@ -32,5 +31,21 @@ def alike(least: float, most: float) -> bool:
     return most - least <= ALIKE * max(abs(least), abs(most))
 
 
-def _top(values: Floats) -> float:
-    return max(float(np.fmax.reduce(values, initial=0.0)), -float(np.fmin.reduce(values, initial=0.0)))
+def median(values: Floats) -> float:
+    """The middle of values that are all numbers; NaN of none. In half the time of numpy's, which looks for NaN."""
+    n = len(values)
+    if not n:
+        return float("nan")
+    half = n // 2
+    if n % 2:
+        return float(np.partition(values, half)[half])
+    parted = np.partition(values, half)
+    return float((parted[:half].max() + parted[half]) / 2)
+
+
+def span_of(values: Floats) -> tuple[float, float]:
+    """Least and most of the values, NaN ones left out; inf and -inf where there is none."""
+    least, most = float(np.min(values, initial=np.inf)), float(np.max(values, initial=-np.inf))
+    if np.isnan(least):  # a plain minimum is ten times as fast, but NaN wins it
+        least, most = float(np.fmin.reduce(values, initial=np.inf)), float(np.fmax.reduce(values, initial=-np.inf))
+    return least, most

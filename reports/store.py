@@ -23,6 +23,7 @@ from reports.tables import (
     ARTIFACT_COLUMNS,
     ATTEMPTS,
     DETAILS,
+    MOMENTS,
     NOTE_COLUMNS,
     OUTCOME,
     PHASES,
@@ -38,7 +39,10 @@ LAYOUT = 1
 META = b"rig"
 FILES = ("runs", "attempts", "phases", "measurements", "golden", "notes", "artifacts")
 GROUP = 1 << 16
+if "jemalloc" in pa.supported_memory_backends():  # mimalloc gives memory back to take it again: seconds, of millions
+    pa.set_memory_pool(pa.jemalloc_memory_pool())
 _DETAILS = {name: kind for name, kind in DETAILS.items() if name != "order"}
+STEPS = {name: kind for name, kind in PHASES.items() if name not in MOMENTS}
 _JSON = ("tasks", "tools", "instruments", "study")
 _TIMES = ("started", "ended", "utc")
 
@@ -92,19 +96,20 @@ def _read(folder: Path) -> Records:
         row |= {name: json.loads(row[name]) for name in _JSON}
         row["instruments"] = [Instrument(**each) for each in row["instruments"]]
     attempts = frame_of(folder / "attempts.parquet", ATTEMPTS)
-    phases = frame_of(folder / "phases.parquet", PHASES)
+    phases = frame_of(folder / "phases.parquet", STEPS)
     plan = {str(step): int(at) for step, at in phases.groupby("step", observed=True)["position"].min().items()}
     notes = [row | {"details": json.loads(row["details"])} for row in _rows(folder, "notes")]
     return Records(
         runs=run_table(runs),
         attempts=attempts,
-        phases=phases,
+        steps=phases,
         numbers=FileNumbers([(folder / "measurements.parquet", None)], plan),
         golden=frame_of(folder / "golden.parquet", ATTEMPTS | _DETAILS),
         notes=pd.DataFrame({name: [row[name] for row in notes] for name in NOTE_COLUMNS}, dtype=object),
         remarks=meta["remarks"],
         look_up=FileDetails(folder / "attempts.parquet"),
         read_artifacts=lambda units: _artifacts(folder, units),
+        read_moments=lambda: frame_of(folder / "phases.parquet", {name: PHASES[name] for name in MOMENTS}),
     )
 
 
@@ -133,7 +138,8 @@ def some_rows(path: Path, wanted: NDArray[Any], kinds: Mapping[str, str]) -> pd.
         table = file.read_row_groups([int(each) for each in groups], columns=list(kinds))
     low = np.cumsum([0, *(sizes[each] for each in groups)])
     rows = low[np.searchsorted(groups, mine)] + wanted - edges[mine]
-    return typed(table.take(pa.array(rows)).to_pandas(), kinds, len(wanted))
+    table = table.take(pa.array(rows))
+    return typed({name: _pandas(table[name], kind) for name, kind in kinds.items()}, kinds, len(wanted))
 
 
 def frame_of(path: Path, kinds: Mapping[str, str]) -> pd.DataFrame:
@@ -153,8 +159,10 @@ def _pandas(values: pa.ChunkedArray, kind: str) -> Any:
         if kind == "outcome":
             return pd.Categorical.from_codes(codes, dtype=OUTCOME)
         return pd.Categorical.from_codes(codes, names)
-    if kind in ("str", "flag", "time"):
+    if kind == "flag":
         return values.to_pandas(types_mapper={pa.bool_(): pd.BooleanDtype()}.get)
+    if kind in ("str", "time"):
+        return values.to_pandas()  # without a mapper: with one, texts go by objects
     return values.to_numpy(zero_copy_only=False)
 
 

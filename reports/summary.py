@@ -37,7 +37,7 @@ def summary(records: Records) -> dict[str, Any]:
              "image_sha256": run.image_sha256, "limits_version": run.limits_version}
             for run in each_row(records.runs)
         ],
-        "counts": counts,
+        "counts": counts | {"not_begun": metrics.not_begun(records)},
         "rates": rates,
         "rolled_throughput_yield": metrics.rolled_yield(records),
         "defects_per_million_steps": _rate(steps) | {"dpmo": None if steps.value is None else 1e6 * steps.value},

@@ -58,6 +58,7 @@ PHASES: dict[str, str] = {
     "duration_s": "float64", "code": _CATEGORY, "start_ns": "int64", "end_ns": "int64",
 }  # fmt: skip
 PHASE_COLUMNS = list(PHASES)
+MOMENTS = ("start_ns", "end_ns")  # of a phase; half of what all phases take, for what few of them are asked
 LIMITS = ["minimum", "maximum", "marginal_minimum", "marginal_maximum"]
 MEASUREMENT_COLUMNS = ["order", "step", "phase", "name", "value", "unit_of", *LIMITS, "outcome"]
 """Of `Numbers.all_of`; `value` is a float, a text, a bool, or None: could not be measured."""
@@ -111,13 +112,23 @@ class Records:
 
     runs: pd.DataFrame
     attempts: pd.DataFrame
-    phases: pd.DataFrame
+    steps: pd.DataFrame  # `phases`; without MOMENTS where `read_moments` has them
     numbers: Numbers
     golden: pd.DataFrame  # attempts at golden units: columns of `attempts` and of DETAILS; `order` -1
     notes: pd.DataFrame
     remarks: list[str] = field(default_factory=list)
     look_up: Details | None = None  # orders -> DETAILS, see `details`
     read_artifacts: Callable[[Collection[str] | None], pd.DataFrame] | None = None  # of some units; None: all
+    read_moments: Callable[[], pd.DataFrame] | None = None  # MOMENTS of each of `steps`
+
+    @property
+    def phases(self) -> pd.DataFrame:
+        """PHASES: a row for each step of an attempt, by `order`. Read anew each time where there is a `read_moments`;
+        `steps` is at hand."""
+        if self.read_moments is None:
+            return self.steps
+        moments = self.read_moments()
+        return self.steps.assign(**{name: moments[name].array for name in MOMENTS})[PHASE_COLUMNS]
 
     @property
     def artifacts(self) -> pd.DataFrame:
@@ -145,13 +156,12 @@ class Records:
         anew, boards keep their codes, runs without an attempt go. For a figure by run, slot and so on use
         the metrics' `by`: this copies."""
         kept = np.flatnonzero(np.asarray(which, dtype=bool))
-        fresh = np.full(len(self.attempts), -1, dtype=np.int32)
-        fresh[kept] = np.arange(len(kept), dtype=np.int32)
         attempts = self.attempts.iloc[kept].reset_index(drop=True)
         attempts["order"] = np.arange(len(kept), dtype=np.int32)
-        order = fresh[self.phases["order"].to_numpy()]
-        phases = self.phases[order >= 0].reset_index(drop=True)
-        phases["order"] = order[order >= 0]
+        rows, order = rows_among(self.steps["order"].to_numpy(), kept)
+        steps = self.steps.iloc[rows].reset_index(drop=True)
+        steps["order"] = order
+        read_moments = self.read_moments
         runs = set(attempts["run"].unique())
         mine = {name: _of_runs(getattr(self, name), runs) for name in ("runs", "golden", "notes")}
 
@@ -161,11 +171,21 @@ class Records:
 
         from reports.numbers import PartNumbers
 
-        numbers = PartNumbers(self.numbers, kept, fresh)
+        numbers = PartNumbers(self.numbers, kept)
         return Records(
-            **mine, attempts=attempts, phases=phases, numbers=numbers, remarks=self.remarks, look_up=look_up,
+            **mine, attempts=attempts, steps=steps, numbers=numbers, remarks=self.remarks, look_up=look_up,
             read_artifacts=lambda units: _of_runs(self.artifacts_of(units), runs),
+            read_moments=read_moments and (lambda: read_moments().iloc[rows].reset_index(drop=True)),
         )  # fmt: skip
+
+
+def rows_among(order: NDArray[Any], kept: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Rows of `order` (ascending, some several times) that are among `kept` (ascending), and at which place of it."""
+    low = np.searchsorted(order, kept.astype(order.dtype))
+    several = np.searchsorted(order, kept.astype(order.dtype), side="right") - low
+    ends = np.cumsum(several)
+    rows = np.repeat(low - ends + several, several) + np.arange(ends[-1] if len(ends) else 0)
+    return rows, np.repeat(np.arange(len(kept), dtype=np.int32), several)
 
 
 def _of_runs(table: pd.DataFrame, runs: set[str]) -> pd.DataFrame:
@@ -213,7 +233,7 @@ def records_of(
     return Records(
         runs=run_table(runs),
         attempts=table,
-        phases=typed(phases or {}, PHASES, 0 if phases is None else len(dict(phases)["order"])),
+        steps=typed(phases or {}, PHASES, 0 if phases is None else len(dict(phases)["order"])),
         numbers=numbers if numbers is not None else MemoryNumbers.empty(),
         golden=typed({}, ATTEMPTS | DETAILS, 0),
         notes=pd.DataFrame(columns=NOTE_COLUMNS),

@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from scipy import special
 
 from reports.tables import Records
-from rig.line.timing import CHECK, ERASE, LINK, PROGRAM, READ, seconds_of
 from rig.uart.accounting import account
 from rig.uart.trace import Command
 
 Floats = NDArray[np.float64]
 
+# as rig.line.timing has them, which brings the whole bench with it: a test holds the two together
+LINK, READ, ERASE, PROGRAM, CHECK = "link_time", "read_time", "erase_time", "program_time", "check_time"
 PARTS = ("link", "read", "erase", "write", "verify", "boot", "rig")
 BY = ("slot", "baud", "flasher", "run", "station")
 MOST_TRACES = 200  # that are read where the records do not say
@@ -242,7 +243,7 @@ def _measured(records: Records, orders: NDArray[np.int64]) -> dict[str, Floats]:
     judged = found.pop("judged")
     unsplit = np.isnan(found["write"]) & ~np.isnan(judged)  # else the check is in what passed on the wire
     found["verify"][unsplit] = np.nan_to_num(found["verify"][unsplit]) + judged[unsplit]
-    phases = records.phases
+    phases = records.steps
     names = phases["phase"].array
     booted = np.array([name == "boot" or name.startswith("boot-") for name in names.categories] + [False])
     verified = np.array([name == "verify" for name in names.categories] + [False])
@@ -278,6 +279,8 @@ def of_trace(path: Path, phases: pd.DataFrame | None) -> dict[str, float] | None
         commands = [Command(**({"address": None} | json.loads(line))) for line in path.read_text().splitlines()]
     except (OSError, ValueError, TypeError):  # purged, torn, or another version's
         return None
+    from rig.line.timing import seconds_of
+
     edges: list[tuple[int, int, str]] = []
     if phases is not None:
         rows = zip(phases["start_ns"], phases["end_ns"], phases["phase"].astype(str), strict=True)

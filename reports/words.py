@@ -21,18 +21,23 @@ def title(records: Records) -> str:
     return f"{name}, batch {', '.join(batches)}" if batches else name
 
 
-def verdict(found: metrics.Yields, studied: int = 0) -> str:
-    """The whole result in a sentence or two. `studied`: attempts of gage studies, which judge no board."""
+def verdict(found: metrics.Yields, studied: int = 0, not_begun: int = 0) -> str:
+    """The whole result in a sentence or two. `studied`: attempts of gage studies, which judge no board; `not_begun`:
+    units that were asked for, and no more."""
     rate = found.final
     study = f"{count(studied, 'measurement')} of a gage study"
     if not rate.n and studied and not found.boards:
         return f"A gage study: {count(studied, 'measurement')}. It judges the bench and no board."
+    after = [f"{not_begun} more {_was(not_begun)} never begun."] if not_begun else []
+    after += [f"{study} {_is(studied)} apart."] if studied else []
     if not rate.n:
-        return _nothing_judged(found) + (f" {study} {_is(studied)} apart." if studied else "")
-    if rate.good == rate.n:
-        parts = [f"All {rate.n} boards are good." if rate.n > 1 else "The board is good."]
-    else:
+        return " ".join([_nothing_judged(found), *after])
+    if rate.good < rate.n:
         parts = [f"{rate.good} of {count(rate.n, 'board')} {_is(rate.good)} good."]
+    elif not_begun:  # nobody is to read of all boards
+        parts = [f"{count(rate.n, 'board')} {_is(rate.n)} good."]
+    else:
+        parts = [f"All {rate.n} boards are good." if rate.n > 1 else "The board is good."]
     if found.failed:
         parts.append(f"{found.failed} failed.")
     if found.unverified:
@@ -41,9 +46,7 @@ def verdict(found: metrics.Yields, studied: int = 0) -> str:
         parts.append(f"{found.not_counted} more {_was(found.not_counted)} not judged (blocked or aborted).")
     if found.running:
         parts.append(f"{found.running} more {_is(found.running)} still running.")
-    if studied:
-        parts.append(f"{study} {_is(studied)} apart.")
-    return " ".join(parts)
+    return " ".join([*parts, *after])
 
 
 def _nothing_judged(found: metrics.Yields) -> str:
@@ -56,11 +59,11 @@ def _nothing_judged(found: metrics.Yields) -> str:
     return f"No board was judged: {f'{idle} {_was(idle)} blocked or aborted' if idle else 'no unit was started'}."
 
 
-def tone(found: metrics.Yields) -> str:
-    """Which colour the verdict has: pass, fail, or idle where nothing can be said."""
+def tone(found: metrics.Yields, not_begun: int = 0) -> str:
+    """Which colour the verdict has: pass, fail, or idle where nothing can be said of some."""
     if found.failed or found.unverified:
         return "fail"
-    return "pass" if found.final.n and not found.not_counted else "idle"
+    return "pass" if found.final.n and not found.not_counted and not not_begun else "idle"
 
 
 def simulated(records: Records) -> str | None:
@@ -84,6 +87,8 @@ def warnings(records: Records) -> list[str]:
     cut = runs[~runs["live"] & runs["ended"].isna()]
     told += _each(cut, "Run {0.run} has no end on record: the rig was killed or lost power.",
                   "runs have no end on record: the rig was killed or lost power")  # fmt: skip
+    told += [f"Run {shown(run)} ended before {count(left, 'unit')} began: --resume {shown(run)} goes on with it."
+             for run, left in metrics.not_begun_by_run(records).items()]  # fmt: skip
     for name, of in (
         ("product", "products"),
         ("limits_version", "versions of the limits"),

@@ -34,8 +34,9 @@ _TABLE = [
          "Look for back-power through UART pins or a second source; a bleed resistor helps a slow rail."),
     Code("supply-lost", "bench", "The supply stopped answering, or its output went off by itself.",
          "Check its cable, address, tripped protections and front panel, then `rig bench check`."),
-    Code("supply-refused", "bench", "The supply did not accept or did not read back a setting.",
-         "Run `rig bench check`; compare the dialect with the instrument's manual."),
+    Code("supply-refused", "bench", "The supply did not accept or did not read back a setting, or gave other "
+         "volts than it was set to.",
+         "Read in the sentence which. Run `rig bench check`; compare the dialect with the instrument's manual."),
     Code("port-lost", "bench", "A serial port went away while it was in use.",
          "Check the USB cable and hub; name ports by /dev/serial/by-path."),
     Code("no-link", "board", "The board draws a sane ROM current but never answers a link check.",
@@ -90,6 +91,34 @@ _TABLE = [
          "Read the tool's output in the unit's folder; try the native flasher."),
     Code("suite-failed", "board", "A test of a suite of your own found something else than it should be.",
          "Read the assertion in the sentence, and the rest on the unit's page."),
+    Code("home-no-join", "board", "The unit was not seen in the station's network after its boot.",
+         "Read in boot.log whether it joined. Compare the network's name and password in its provisioning with the "
+         "access point's, and look whether other units join; else suspect its antenna or its calibration."),
+    Code("home-no-page", "board", "The unit is in the network and its page /index does not answer, or is not "
+         "OpenBeken's.",
+         "Open the address of the sentence in a browser. If other units answer, convert it again; a page with a "
+         "password needs it in the provisioning."),
+    Code("home-version", "board", "The unit's page says another version than was written.",
+         "Compare with the image's name; a unit that updated itself over the air has another image in its flash."),
+    Code("home-reset-cause", "board", "The unit was switched on, and its page says that it was reset since: by its "
+         "watchdog or by a crash.",
+         "Read boot.log up to the reset, and look at the rail in power.csv when its radio starts."),
+    Code("home-safe-mode", "board", "The unit is in safe mode, and a boot that completed did not end it.",
+         "Read boot.log for what crashes in its first seconds: a start-up command or a driver of the provisioning."),
+    Code("home-no-mqtt", "board", "The unit is in the network and never came to the broker.",
+         "Compare broker, user and password in its provisioning with the broker's, whose log names refused clients."),
+    Code("home-no-discovery", "board", "Home Assistant would not find the unit, or could not use what it announces.",
+         "Set the flag automatic-hass-discovery in the provisioning, and its pins: without relays nothing is "
+         "announced."),
+    Code("home-relay", "board", "A relay's reported state does not follow what it was told over MQTT.",
+         "Compare the pins of the provisioning with the board. The contact itself is measured by nothing here."),
+    Code("home-wrong-name", "board", "The unit has another name than it should, at the broker or on its page.",
+         "Compare the names of the provisioning with the sentence; two units with one name throw each other out."),
+    Code("broker-lost", "bench", "The MQTT broker cannot be reached, does not take the rig, or went away meanwhile.",
+         "Look whether it runs (systemctl status mosquitto), and compare host, port, user and password in "
+         "[home.broker]."),
+    Code("access-point-down", "bench", "The network interface of the station's access point is missing or down.",
+         "Look at hostapd (systemctl status hostapd) and at the Wi-Fi adaptor, then run the unit again."),
     Code("guard-stopped", "bench", "A flasher asked for something the rig never lets through, or too early.",
          "Read which command in the unit's wire trace; do not use this tool for this operation."),
     Code("calibration-due", "bench", "The supply's calibration date in bench.toml has passed.",
@@ -97,6 +126,8 @@ _TABLE = [
     Code("step-timeout", "bench", "A step took far longer than it ever should, so the unit's process was ended.",
          "Read in the sentence which step, and the end of pytest.log in the unit's folder; if it repeats in one "
          "slot, look at its ports and its supply."),
+    Code("disk-full", "bench", "No room is left on a disk that the record of the unit is written to.",
+         "Make room there (the sentence says where; rig records purge --older), then go on with --resume."),
     Code("crashed", "bench", "The unit's own process died.",
          "Read the end of its log; the unit is blocked, and unverified if it was being written."),
     Code("half-written", "board", "The rig died while this board was being written.",

@@ -5,6 +5,7 @@ Whatever a user can cause ends in one of these; anything else that escapes is a 
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
 
 
@@ -15,7 +16,14 @@ class Exit(IntEnum):
     FAILED = 1  # a unit, a study or a check failed, or is unverified
     USAGE = 2  # usage, configuration, or a refused image
     BLOCKED = 3  # the bench was to blame
-    ABORTED = 130  # Ctrl-C, SIGTERM or abort
+    ABORTED = 130  # Ctrl-C, SIGTERM, SIGHUP or abort
+
+
+def no_room(problem: BaseException) -> bool:
+    """Whether it is a full disk, or a quota that is used up; among several problems one that is."""
+    if isinstance(problem, BaseExceptionGroup):
+        return any(no_room(each) for each in problem.exceptions)
+    return isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 class RigError(Exception):

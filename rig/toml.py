@@ -68,7 +68,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def _sentence(model: type[BaseModel], error: Any, where: str) -> str:
-    keys = [str(key) for key in error["loc"]]
+    keys = [key for key in map(str, error["loc"]) if "[" not in key]  # else pydantic's name of one kind it may be of
     dotted = ".".join(keys)
     if error["type"] == "extra_forbidden":
         known = _fields_at(model, keys[:-1])

@@ -28,12 +28,14 @@ Ending = tuple[str, str | None]  # outcome, failure code
 class Kind:
     """One kind of fault as it is planted: its name in rig/sim/faults.py and options, how its unit ends (one of these
     ways, where the moment decides whether it does harm at all), and when it begins: as the board is put in, or as the
-    unit reads its backup (what only hits connections that are there)."""
+    unit reads its backup (what only hits connections that are there). `noted`: what the record of a unit says that it
+    did no harm to."""
 
     name: str
     ends: tuple[Ending, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
     strikes: Literal["put-in", "backup"] = "put-in"
+    noted: str = ""
 
 
 BACKED_UP = 2_117_000  # bytes on the flash line until the backup is read: 512 sectors with their frames, CRCs, efuse
@@ -60,7 +62,10 @@ KINDS = (
     Kind("flip", (("fail", "backup-mismatch"), ("blocked", "contact")), OFTEN),  # enough strays give the line away
     Kind("lose", (PASS,), RARELY),
     Kind("lose", (("blocked", "link-lost"),), {"rate": 1.0, "after": 100_000}),
-    Kind("noise", (("blocked", "contact"),), {"after": 100_000}),
+    # a byte between two commands does no harm, a damaged reply is asked for again: then it is told all the same
+    Kind(
+        "noise", (("blocked", "contact"), PASS), {"after": 100_000}, noted="bytes came on the flash line that nobody"
+    ),
     Kind("unplug", (("blocked", "port-lost"),), {"after": BACKED_UP + 20_000}),
     Kind("unplug", (("blocked", "port-lost"),), {"port": "log", "after": 100}),
     Kind("supply-hung", (("blocked", "supply-lost"),), {"seconds": 4.0}, "backup"),

@@ -63,7 +63,9 @@ def fake_units(patch: Any) -> None:
 class StationBench:
     """`slots` places whose boards a command changes (`by_hand`: a person does). Runs are in `folder`/runs."""
 
-    def __init__(self, folder: Path, slots: int = 1, *, by_hand: bool = False, amps: float | None = None) -> None:
+    def __init__(
+        self, folder: Path, slots: int = 1, *, by_hand: bool = False, amps: float | None = None, records: str = ""
+    ) -> None:
         self.folder = folder
         self.changes = folder / "changes.txt"
         self._units = folder / "units.json"
@@ -77,7 +79,7 @@ class StationBench:
         ]
         supply = '[supply.psu]\nresource = "TCPIP::127.0.0.1::9::SOCKET"\n' + (f"amps = {amps}\n" if amps else "")
         self.path = folder / "bench.toml"
-        self.path.write_text(f'[bench]\nname = "b"\n{supply}{"".join(tables)}')
+        self.path.write_text(f'[bench]\nname = "b"\n{supply}{"".join(tables)}{records}')
         self.bench = read_bench(self.path)
         self.run = RunFolder.create(folder / "runs")
 

@@ -95,3 +95,28 @@ def test_the_folders_are_on_disk_too(store: BackupStore, monkeypatch: pytest.Mon
         monkeypatch.setattr(f"{module}.fsync_dir", lambda folder: (synced.append(folder), real(folder)))
     kept = store.keep("uid-01", DUMP)
     assert {store.folder.parent, store.folder, kept.path.parent} <= set(synced)
+
+
+def test_what_a_failed_try_left_behind_is_made_durable_by_the_next(
+    store: BackupStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is there, whole; that its name survives a power cut nobody knows until its folder was synced."""
+    real, failing, synced = files.fsync_dir, [True], []
+
+    def fsync_dir(folder: Path) -> None:
+        if failing and list(folder.glob("*.bin.zst")):
+            failing.clear()
+            raise OSError(5, "Input/output error")
+        synced.append(folder)
+        real(folder)
+
+    for module in ("rig.files", "rig.records.backups"):
+        monkeypatch.setattr(f"{module}.fsync_dir", fsync_dir)
+    with pytest.raises(OSError, match="Input/output"):
+        store.keep("uid-01", DUMP)
+    synced.clear()
+    kept = store.keep("uid-01", DUMP)
+    monkeypatch.setattr("rig.records.backups.write_durably", None)  # nothing is left to be written
+    synced.clear()
+    assert store.keep("uid-01", DUMP) == kept
+    assert synced == [store.folder.parent, store.folder, kept.path.parent]

@@ -152,7 +152,9 @@ def test_without_a_profiles_folder_there_is_none(file: Path) -> None:
     assert profile_folders(load_bench(file), "products") == []
 
 
-@pytest.mark.parametrize("spec", ["sim:", "sim:x", "sim:2@", "sim:2@fast"])
+@pytest.mark.parametrize(
+    "spec", ["sim:", "sim:x", "sim:2@", "sim:2@fast", "sim@", "sim+", "sim:1+witness+", "sim:1+witness="]
+)
 def test_what_a_simulated_bench_is_called(spec: str) -> None:
     with (
         pytest.raises(UsageProblem, match="a simulated bench is sim, sim:BOARDS or sim:BOARDS@SPEED"),

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,7 +25,10 @@ from rig.chip.client import RomClient
 from rig.chip.frames import Request
 from rig.errors import BenchBlocked, UnitFailed
 from rig.flashers.native import NativeFlasher
+from rig.sim.psu import PsuServer, ResistiveLoad
 from rig.supply.channel import Limits, Mode, Reading, Setting
+from rig.supply.driver import VisaChannel
+from rig.supply.instrument import Supply
 from rig.uart.guard import Guard
 from rig.uart.tap import Tap
 
@@ -134,6 +138,34 @@ def test_discharged_is_below_the_product_s_off_level(channel: Channel) -> None:
         channel.falls = iter([2.0, 1.0, 0.5, 0.35, 0.29, 0.1, 0.05, 0.02])
         assert power.off_and_discharged() < SUPPLIED.off_volts
         assert channel.switched[-1] is False
+
+
+def test_a_supply_that_is_turned_up_by_hand_is_switched_off() -> None:
+    """One without an OVP."""
+    with PsuServer("keysight-e3631a", [ResistiveLoad(33.0)], serial="0") as psu:
+        supply = Supply.open(psu.resource)
+        with BoardPower(VisaChannel(supply, 1, max_volts=3.6), SUPPLIED, ovp=False) as power:
+            power.on()
+            assert until(lambda: power.drawn(0.0))
+            psu.outputs[0].program(volts=5.0)
+            assert until(lambda: power.error)
+            assert not psu.outputs[0].on
+            with pytest.raises(BenchBlocked, match=r"reads 5\.00 V, .* may get 3\.6 V: it was switched off"):
+                power.check()
+            with pytest.raises(BenchBlocked, match="had its volts changed"):
+                power.on()
+        supply.close()
+
+
+def test_one_reading_that_is_too_high_costs_no_board_its_power(channel: Channel) -> None:
+    with powered(channel) as power:
+        power.on()
+        measure, high = channel.measure, iter([True])
+        channel.measure = lambda: replace(measure(), volts=33.0) if next(high, False) else measure()  # type: ignore[method-assign]
+        before = channel.measured
+        assert until(lambda: channel.measured > before + 5)
+        power.check()
+        assert channel.is_on
 
 
 def test_a_rail_that_stays_up_is_fed_by_something_else(channel: Channel) -> None:
@@ -453,7 +485,7 @@ def test_a_slot_s_output_goes_off_before_its_ports_are_closed(
     monkeypatch.setattr(Tap, "close", lambda tap: was_on.append(channel.is_on) or close(tap))
     with ChipOnWire() as chip:
         table = SimpleNamespace(flash_port=chip.path, ovp="supply", baud=921600)
-        slot = SimpleNamespace(name="A", table=table, product=load_product("ds-121"))
+        slot = SimpleNamespace(name="A", table=table, product=load_product("ds-121"), speed=1.0)
         with use_slot(slot) as used:  # type: ignore[arg-type]
             used.link.boot()
             assert channel.is_on

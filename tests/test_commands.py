@@ -240,6 +240,14 @@ def test_bench_list(tmp_path: Path) -> None:
     assert "ports" in json.loads(done.stdout)
 
 
+def test_bench_list_of_instruments_says_what_it_cannot_find_in_a_sentence(tmp_path: Path) -> None:
+    done = rig("bench", "list", "--visa", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "Warning" not in done.stderr
+    assert "TCPIP::ADDRESS::PORT::SOCKET" in done.stderr
+    assert "PRLGX" not in done.stdout
+
+
 def test_report_of_nothing_is_one_sentence(tmp_path: Path) -> None:
     done = rig("report", tmp_path, cwd=tmp_path, reports=True)
     assert done.returncode == 2

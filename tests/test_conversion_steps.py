@@ -85,7 +85,7 @@ class Power:
 def write(record: Record, power: Power, rom: Flasher) -> None:
     guard: Any = SimpleNamespace(forbid_writes=lambda: None)
     nothing: Any = None
-    board: Any = SimpleNamespace(tap=SimpleNamespace(commands=[]))
+    board: Any = SimpleNamespace(tap=SimpleNamespace(commands=[], strays=0))
     everything: Any = (board, nothing, rom, rom, image(), guard, power, record, nothing)
     steps.test_the_image_is_written(*everything)
 
@@ -137,7 +137,7 @@ def record() -> Record:
 
 def settle(record: Record, bad: int | None, command: str) -> None:
     """The step, with `bad` a flash offset that reads wrong, after `command` passed the wire."""
-    board = SimpleNamespace(tap=SimpleNamespace(commands=[SimpleNamespace(name=command)]))
+    board = SimpleNamespace(tap=SimpleNamespace(commands=[SimpleNamespace(name=command)], strays=0))
     nothing: Any = None
     rom = Flasher(*[bad] if bad is not None else [])
     everything: Any = (board, nothing, rom, image(), record, nothing)

@@ -233,6 +233,31 @@ def test_an_attempt_that_does_not_reach_its_last_step_is_no_pass(bench: SimProce
     assert (ended.outcome, ended.code) == (Outcome.BLOCKED, "crashed")
 
 
+def test_a_closed_terminal_ends_the_batch_in_order(slow_bench: SimProcess, tmp_path: Path) -> None:
+    """The window closed, or ssh dropped: the kernel tells every process of the terminal, which is gone from then."""
+    terminal, ours = os.openpty()
+    take = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY); os.execv(sys.argv[1], sys.argv[1:])"
+    command = [*RIG, "convert", "--bench", str(slow_bench.bench_file), "--units", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", take, *command], cwd=tmp_path, stdin=ours, stdout=ours, stderr=ours, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(ours)
+    try:
+        wait_for_journal(process, tmp_path, '"phase":"backup"')
+        os.close(terminal)
+        process.wait(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert the_end(tmp_path).outcome is Outcome.ABORTED
+    run, found = run_of(tmp_path)
+    assert of_kind(found, events.RunEnded)[0].exit_code == 130
+    assert (run.report / "index.html").is_file()
+    assert not slow_bench.status()["on"]
+
+
 def test_a_prompt_for_the_next_board_can_be_stopped(bench: SimProcess, tmp_path: Path) -> None:
     """A person at a terminal, no change command: SIGTERM while the rig waits for Enter."""
     bench.hand("fault", name="short")  # the first unit ends soon

@@ -18,6 +18,10 @@ PROOFS: dict[str, list[str]] = {
     "before.image": ["test_convert.py::test_a_file_that_must_not_go_onto_the_board"],
     "before.restore": ["test_restore.py::test_refused_before_anything_is_switched_on"],
     "before.provision": ["test_convert_provision.py::test_what_it_needs_of_the_environment_and_the_serial_number"],
+    "before.home": [
+        "test_home_parts.py::test_what_is_refused_before_the_start",
+        "test_home_parts.py::test_a_broker_is_reached_before_the_first_board",
+    ],
     "before.boards": [
         "test_convert.py::test_more_units_than_slots_needs_somebody_to_change_boards",
         "test_station.py::test_no_unit_begins_before_an_operator_is_known",
@@ -92,6 +96,11 @@ PROOFS: dict[str, list[str]] = {
         "test_study.py::test_each_unit_is_measured_in_each_slot_and_put_in_for_each",
         "test_study.py::test_a_study_that_was_cut_short_goes_on_where_it_stopped",
     ],
+    "batch.watchdog": [
+        "test_watchdog.py::test_a_station_says_that_it_is_ready_alive_and_ending",
+        "test_watchdog.py::test_a_station_whose_loop_hangs_falls_silent",
+        "test_watchdog.py::test_a_station_that_is_stopped_says_so_at_once",
+    ],
     "batch.park": [
         "test_station.py::test_the_park_image_goes_onto_the_board_that_is_left",
         "test_station.py::test_a_golden_unit_that_is_left_in_its_slot_is_not_written_to",
@@ -100,6 +109,7 @@ PROOFS: dict[str, list[str]] = {
     "resume.begin": [
         "test_station_resume.py::test_a_run_that_is_at_work_is_not_resumed",
         "test_station_resume.py::test_a_torn_line_is_dropped_and_named",
+        "test_station_resume.py::test_a_board_that_a_dead_stations_command_still_moves_is_waited_for",
     ],
     "resume.close": [
         "test_station_resume.py::test_what_was_left_half_written_comes_first_and_numbers_go_on",
@@ -154,6 +164,10 @@ PROOFS: dict[str, list[str]] = {
         "test_plans.py::test_a_board_that_nothing_could_bring_back_is_never_booted",
         "test_plans_parts.py::test_the_firmware_runs_of_a_board_that_has_a_backup_or_holds_the_image",
     ],
+    "plan.home": [
+        "test_home_line.py::test_a_unit_is_met_and_all_is_on_record",
+        "test_home_line.py::test_without_a_radio_it_is_left_out_and_says_so",
+    ],
     "plan.suite": [
         "test_plans.py::test_every_test_of_a_suite_is_a_step_and_a_failed_one_is_the_units",
         "test_plans.py::test_a_suite_writes_only_with_a_backup_and_leaves_the_rest_alone",
@@ -175,15 +189,31 @@ PROOFS: dict[str, list[str]] = {
         "test_convert_faults.py::test_the_supply_is_off_within_two_seconds",
         "test_journal_sink.py::test_a_lost_station_aborts_now_and_ever_after",
     ],
-    "dies.supply-service": ["test_supply_service.py::test_a_killed_service_is_followed_by_its_guardian"],
+    "dies.supply-service": [
+        "test_supply_service.py::test_a_killed_service_is_followed_by_its_guardian",
+        "test_supply_waveform.py::test_the_guardian_ends_a_list_once_the_output_is_off",
+    ],
     "dies.guardian": ["test_supply_service.py::test_a_killed_guardian_is_replaced"],
-    "dies.cable": ["test_supply_faults.py::test_a_dead_connection_that_still_counts_is_one_sentence_and_waited_for"],
+    "dies.coordinator": [
+        "test_labgrid.py::test_units_are_converted_through_a_place_whose_coordinator_is_killed_while_one_is_written",
+        "test_labgrid_place.py::test_nothing_more_is_begun_where_no_coordinator_comes_back",
+        "test_labgrid_place.py::test_it_may_come_back",
+    ],
+    "dies.holder": ["test_labgrid_place.py::test_a_holder_that_dies_is_followed_by_another"],
+    "dies.cable": [
+        "test_supply_faults.py::test_a_dead_connection_that_still_counts_is_one_sentence_and_waited_for",
+        "test_supply_service.py::test_a_supply_whose_cable_was_pulled_goes_off_when_it_is_back",
+    ],
+    "dies.knob": ["test_bench_power.py::test_a_supply_that_is_turned_up_by_hand_is_switched_off"],
     "dies.adaptor": ["test_bench_power.py::test_faults_of_port_and_supply_come_out_of_the_link"],
     "dies.disk": [
         "test_station.py::test_a_journal_that_is_lost_stops_the_run",
         "test_journal_sink.py::test_an_unwritable_journal_aborts_the_unit_with_the_reason",
     ],
-    "dies.machine": ["test_journal.py::test_cut_anywhere_every_whole_line_survives"],
+    "dies.machine": [
+        "test_journal.py::test_cut_anywhere_every_whole_line_survives",
+        "test_supply_waveform.py::test_a_machine_that_slept_between_two_edges_says_so",
+    ],
 }
 
 

@@ -109,7 +109,9 @@ def test_a_write_before_the_backup_is_stopped_and_the_tool_ended(bench, release)
             release.write(slot.link, [(0x11000, b"\x5a" * 0x1000)])
         assert stop.value.code == "guard-stopped"
         assert users_of(slot.link.path) == []
-        assert [command.name for command in slot.tap.commands if command.refused] == ["write-sr"]
+        writes = [command for command in slot.tap.commands if command.name in ("write-sr", "erase", "write-4k")]
+        assert writes[0].name == "write-sr"
+        assert all(command.refused for command in writes), "a tool that is ended late may have asked for more"
 
 
 def test_a_board_that_is_not_there(bench, control, release):

@@ -67,8 +67,11 @@ def check(line: Line, units: int) -> None:
         if (str(end.outcome), end.code) not in (kind.ends if (kind := kinds[unit]) else (PASS,))
     ]
     assert not wrong, "\n".join(wrong)
+    notes = [event for event in line.found if isinstance(event, events.Noted)]
     for unit, end in ended.items():
         own = kinds[unit]
+        if own is not None and own.noted and end.outcome.good:
+            assert any(each.unit == unit and own.noted in each.text for each in notes), f"{unit}: nobody is told"
         ill = own is not None and own.name.startswith("supply-") and end.outcome is Outcome.BLOCKED
         # what does not answer, or cannot be read, cannot confirm: the record says so, and never that it is on
         assert end.supply_off_confirmed or (ill and end.supply_off_confirmed is None), unit

@@ -206,7 +206,10 @@ def test_a_mistake_in_it_is_one_sentence(table: str, says: str, tmp_path: Path) 
 def test_what_can_be_watched_is_what_the_rig_measures() -> None:
     """Each name stands in a source that measures it, or is composed there from one that does."""
     root = Path(__file__).resolve().parents[1]
-    sources = "".join(path.read_text() for path in [*root.glob("rig/line/*.py"), *root.glob("tests_hil/*.py")])
+    sources = "".join(
+        path.read_text()
+        for path in [*root.glob("rig/line/*.py"), *root.glob("tests_hil/*.py"), root / "rig/bench/product.py"]
+    )
     sources = sources.replace((root / "rig/line/spc.py").read_text(), "")
     for name in MEASURED:
         stem = re.sub("_(worst|mean)$", "", name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import socket
 import subprocess
@@ -18,12 +19,14 @@ from tests.sim_process import ROOT
 from tests.waiting import wait_until
 
 _DEAF = """
-import signal, sys, threading
+import os, signal, sys, threading
 from fixtures import unit
+threading.excepthook = lambda *_: os._exit(1)
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 unit.GRACE_S = 0.1
 owner = unit.Owner(int(sys.argv[1]))
+owner.on_lost(lambda: {}["a bug, or what a dying supply service answers"])
 owner.on_lost(lambda: print("off", flush=True))
 print("ready", flush=True)
 threading.Event().wait()
@@ -61,7 +64,7 @@ def test_a_unit_that_is_ended_for_its_time_is_told_why(monkeypatch: pytest.Monke
     with ours:
         unit.pytest_configure(config)
         stop = handlers[signal.SIGTERM]
-        with pytest.raises(KeyboardInterrupt, match="stopped by SIGTERM") as aborted:
+        with pytest.raises(KeyboardInterrupt, match=r"told to end .SIGTERM") as aborted:
             stop(signal.SIGTERM, None)
         assert judged(aborted.value)[0] is Outcome.ABORTED
         ours.sendall(b"the step boot was not over after 60 s")
@@ -70,3 +73,13 @@ def test_a_unit_that_is_ended_for_its_time_is_told_why(monkeypatch: pytest.Monke
         with pytest.raises(Overran) as ended:
             stop(signal.SIGTERM, None)
     assert judged(ended.value) == (Outcome.BLOCKED, "step-timeout", "the step boot was not over after 60 s")
+
+
+def test_a_full_disk_is_told_from_a_fault_of_ours() -> None:
+    outcome, code, sentence = judged(OSError(errno.ENOSPC, "No space left on device", "runs/x/power.csv"))
+    assert (outcome, code) == (Outcome.BLOCKED, "disk-full")
+    assert sentence == "no space is left on the disk of runs/x/power.csv"
+    assert judged(OSError(errno.EDQUOT, "Quota exceeded"))[2] == "no space is left on the disk of the run's folder"
+    several = ExceptionGroup("tearing down", [ValueError("one"), OSError(errno.ENOSPC, "No space left on device")])
+    assert judged(several)[1] == "disk-full"
+    assert judged(OSError(errno.EIO, "Input/output error"))[1] == "crashed"

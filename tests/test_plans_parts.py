@@ -22,7 +22,7 @@ from rig.flashers.base import ChipIdentity
 from rig.flashers.matching import OWN
 from rig.line.boot import Boot
 from rig.line.clearance import require_clearance
-from rig.line.contact import STRAY, check_contact, on_a_noisy_line
+from rig.line.contact import STRAY, check_contact, on_a_noisy_line, tell_strays
 from rig.line.place import Place
 from rig.line.reboots import Reboots
 from rig.line.steps import identify, require_steady
@@ -105,7 +105,7 @@ class Record:
         if limits is not None and isinstance(value, int | float) and limits.judge(value) is Outcome.FAIL:
             raise BenchBlocked(high, "outside of its limits")
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, *, warning: bool = False) -> None:
         self.notes.append(text)
 
 
@@ -150,6 +150,14 @@ def test_more_replies_than_questions_are_a_note_and_no_noise() -> None:
     assert "3 times more than it was asked" in record.notes[0]
 
 
+@pytest.mark.parametrize(("strays", "told"), [(STRAY - 1, 0), (STRAY, 1)])
+def test_noise_that_did_no_harm_is_told_all_the_same(strays: int, told: int) -> None:
+    record: Any = Record(load_product("ds-121"))
+    tell_strays(record, strays)
+    assert record.values["written_strays"] == strays
+    assert [f"{strays} bytes came on the flash line" in note for note in record.notes] == [True] * told
+
+
 def test_a_product_may_say_itself_how_quiet_a_line_has_to_be() -> None:
     product = load_product("ds-121")
     product = product.model_copy(update={"limits": product.limits | {"log_line_strays": Limits(maximum=10)}})
@@ -176,6 +184,17 @@ def test_the_recorder_keeps_what_comes_after_an_answer_until_the_next_question()
     assert recorder.strays == 9, "a ROM's replies to queued link checks are no noise"
     recorder.reply(b"x" * 0x5000, 115200)
     assert len(recorder.unasked) == 0x1000
+
+
+def test_what_comes_in_the_middle_of_a_reply_is_counted_as_well() -> None:
+    """The next command is asked before anything is left over of the last one's reply."""
+    recorder = Recorder()
+    recorder.begins(Header(True, int(Long.ERASE), 13, b"\x20\x00\x00\x00\x00"), 115200, None)
+    recorder.reply(b"x" * 6, 115200)
+    assert recorder.strays == 6
+    recorder.begins(Header(False, 0, 1, b""), 115200, None)
+    recorder.reply(b"x" * 6, 115200)
+    assert recorder.strays == 6, "while a board is linked anything may come"
 
 
 @pytest.mark.parametrize(

@@ -256,9 +256,9 @@ def test_another_rigs_tables_are_left_alone(tmp_path: Path) -> None:
     url = default_url(tmp_path)
     ingest(url, list_runs(tmp_path))
     with sqlite3.connect(tmp_path / "rig.db") as raw:
-        raw.execute("update layout set version = 99")
+        raw.execute("update alembic_version set version_num = '0099'")
     raw.close()
-    with pytest.raises(DatabaseProblem, match="layout 99"):
+    with pytest.raises(DatabaseProblem, match="layout 0099"):
         ingest(url, list_runs(tmp_path))
 
 
@@ -498,8 +498,8 @@ def test_passed_before(tmp_path: Path, source: str) -> None:
     if source == "damaged":
         (tmp_path / "rig.db").write_bytes(b"rubbish" * 1000)
     said = {unit: passed_before(tmp_path, unit, "ds-121") for unit in [f"SN{n}" for n in range(1, 8)]}
-    assert said["SN1"] == "SN1 passed in run r1 on 2026-11-22 17:15 UTC (attempt 1, pass)"
-    assert "r2 on 2026-11-23" in str(said["SN2"])  # failed, then passed
+    assert said["SN1"] == "SN1 passed in run r1 at station station-1 on 2026-11-22 17:15 UTC (attempt 1, pass)"
+    assert "r2 at station station-1 on 2026-11-23" in str(said["SN2"])  # failed, then passed
     assert said["SN3"] is None  # passed, then failed
     assert "r1" in str(said["SN4"])  # a blocked attempt says nothing
     assert "marginal" in str(said["SN5"])

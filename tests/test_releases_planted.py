@@ -19,9 +19,10 @@ import pytest
 
 from rig.bench.bench import read_bench
 from rig.errors import Exit
+from rig.records.trials import TRIALS
 from rig.releases.compare import Comparison
 from rig.releases.study import load_study
-from rig.releases.trial import TRIALS, Trial, read_trials
+from rig.releases.trial import Trial, read_trials
 from rig.releases.verdict import Verdict, verdict
 from tests.patched_tools import (
     BASE,

@@ -191,7 +191,7 @@ def test_an_empty_study(tmp_path: Path) -> None:
     assert markdown.startswith("### ❔ No trial is on record: nothing is judged.")
     assert found["state"] == "idle"
     assert "The study asks nothing" in page
-    assert not fail(run, "wrong")
+    assert fail(run, "wrong")  # nobody knows
 
 
 def test_one_release_is_compared_with_nothing(tmp_path: Path) -> None:
@@ -395,6 +395,18 @@ def test_a_reason_is_of_its_versions_only() -> None:
     old = seen("write-small", "protected-cmp", why="says 'Erase failed - flash protected'; flash is untouched")
     assert explained(old, [replace(old, versions={"ltchiptool": "4.11.2", "bk7231tools": "2.0.2"})])
     assert not explained(old, [replace(old, versions={"ltchiptool": "4.11.2", "bk7231tools": "2.1"})])
+
+
+def test_a_release_that_could_not_be_installed_stands_in_the_first_line(tmp_path: Path) -> None:
+    third = "ltchiptool 4.99"
+    told = record([BASE, NEW, third], [WRITE])
+    trials = [trial(spec) for spec in told.schedule]
+    trials = [replace(one, outcome="not-installed", why="gone") if one.release == third else one for one in trials]
+    _, markdown, found = pages(made(tmp_path / "r", told, trials))
+    first = markdown.splitlines()[0]
+    assert f"No regression proven in 1 release against {BASE}. Nothing is known of {third}." in first
+    assert found["state"] == "unsure"
+    assert found["unjudged"] == [third]
 
 
 def test_each_reason_once_and_none_for_what_is_right() -> None:

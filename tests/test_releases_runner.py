@@ -16,6 +16,7 @@ from rig.errors import UsageProblem
 from rig.flashers.environment import program
 from rig.flashers.profile import Profile
 from rig.records.run import RunFolder
+from rig.records.trials import TRIALS
 from rig.releases.design import schedule
 from rig.releases.files import Images, images_of
 from rig.releases.operations import NORMAL, Catalogue, load_catalogue
@@ -23,7 +24,7 @@ from rig.releases.record import Installed, read_record
 from rig.releases.runner import Run, new_record
 from rig.releases.study import Release, Study
 from rig.releases.tools import Tool, install
-from rig.releases.trial import TRIALS, Spec, Task, Trial, of, read_trials
+from rig.releases.trial import Spec, Task, Trial, of, read_trials
 from rig.sim.bench import SimBench
 from rig.sim.firmware import demo_image
 from rig.sim.hands import hand

@@ -10,13 +10,14 @@ import pytest
 from rig.errors import UsageProblem
 from rig.image.identify import identify
 from rig.image.kinds.uf2 import read_uf2
+from rig.records.trials import TRIALS, Ledger
 from rig.releases.files import APP, NAMES, Images, images_of, make, retagged
 from rig.releases.operations import NORMAL, SECTOR, load_catalogue
 from rig.releases.record import Installed, Record, read_record
-from rig.releases.runner import Ledger
 from rig.releases.study import Release, Study, load_study
-from rig.releases.trial import TRIALS, Spec, Trial, of, read_trials
+from rig.releases.trial import Spec, Trial, of, read_trials
 from rig.sim.firmware import demo_image
+from tests.sim_process import rig_inside
 
 SPEC = Spec(1, "native", "read-part", NORMAL, 921600, 1, 1, "A")
 TRIAL = of(SPEC, board="uid-1", outcome="wrong", why="x", differing=[(0x20000, 0x1000)], commands={"erase": 4})
@@ -210,3 +211,10 @@ def test_a_trial_of_a_later_rig_is_read(tmp_path: Path) -> None:
     (tmp_path / TRIALS).write_text(TRIAL.to_json()[:-1] + ', "later": 1}\n')
     assert read_trials(tmp_path) == [TRIAL]
     assert Trial.from_dict({"later": 1, **TRIAL.__dict__}) == TRIAL
+
+
+def test_one_release_has_nothing_to_be_worse_than(tmp_path: Path) -> None:
+    done = rig_inside("releases", "--flasher", "native", "--fail-on", "regression", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "the study has native only" in done.stderr
+    assert not (tmp_path / "runs").exists()

@@ -296,7 +296,21 @@ def test_the_verdict_goes_into_json_and_knows_what_it_can_fail_on() -> None:
         found.ok("speed")
 
 
-def test_nothing_on_record_is_no_verdict_and_no_crash() -> None:
+def test_nothing_on_record_is_no_verdict_no_pass_and_no_crash() -> None:
+    alone = study(releases=1)
+    assert not verdict(made(alone), alone).ok("regression")  # nothing was compared
     found = verdict([], study())
     assert (found.cells, found.comparisons, found.regressions) == ([], [], [])
-    assert found.ok("regression")
+    assert [found.ok(word) for word in (None, "regression", "wrong", "lies")] == [True, False, False, False]
+
+
+@pytest.mark.parametrize("gone", [BASE, NEW])
+def test_a_release_that_was_never_installed_is_no_pass(gone: str) -> None:
+    """A pull request that does not build must not look like one without a regression."""
+    asked = study()
+    trials = made(asked, {gone: lambda trial: replace(trial, outcome="not-installed", why="no such folder")})
+    found = verdict(trials, asked)
+    assert not found.regressions
+    assert found.unjudged("lies") == [gone]
+    assert [found.ok(word) for word in (None, "regression", "wrong", "lies")] == [True, False, False, False]
+    assert found.as_dict()["unjudged"] == [gone]

@@ -31,7 +31,7 @@ pytest.importorskip("unicorn")
 
 @pytest.fixture
 def table() -> Iterator[Table]:
-    with closing(Table()) as table:
+    with closing(Table(constants={"core": {"mishaps_per_second": 0.0}})) as table:  # nothing but the needle's drop
         yield table
 
 

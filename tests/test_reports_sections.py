@@ -19,7 +19,7 @@ from reports.distributions import histogram_svg
 from reports.load import load
 from reports.numbers import MemoryNumbers
 from reports.page.context import Context
-from reports.page.measured import by_group, drift
+from reports.page.measured import Off, by_group, drift
 from reports.page.yields import by_group as rates_by_group
 from reports.tables import Name, records_of
 from rig.records.events import Measured, Outcome
@@ -44,7 +44,7 @@ def test_means_and_deviations_by_group_are_those_of_pandas() -> None:
     slots, values = draw.choice(list("ABCD"), 500), 1e6 + draw.normal(0, 1e-3, 500)
     records = records_of({"slot": slots})
     orders = np.flatnonzero(slots != "D")
-    found = by_group(Context(records, Path()), "slot", values[orders], orders)
+    found = by_group(Context(records, Path()), "slot", Off.of(values[orders]), orders)
     judge = pd.Series(values[orders]).groupby(slots[orders]).agg(["size", "mean", "std"])
     assert [name for name, *_ in found] == list(judge.index)
     assert np.array([told for _, *told in found]) == pytest.approx(judge.to_numpy(), rel=1e-6)

@@ -13,11 +13,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from reports import timing
 from reports.numbers import MemoryNumbers
 from reports.tables import PHASES, Name, Records, records_of, typed
 from reports.timing import PARTS, Trend, breakdown, kendall_p, of_trace, parts, regression, theil_sen
 from rig.errors import UnitFailed
-from rig.line.timing import BAUD, ERASE, LINK, PROGRAM, READ, baud_of, seconds_of, timed
+from rig.line.timing import BAUD, CHECK, ERASE, LINK, PROGRAM, READ, baud_of, seconds_of, timed
 from rig.uart.accounting import account
 from rig.uart.trace import Command, save_json
 
@@ -148,6 +149,11 @@ STEPS = pd.DataFrame({
 })  # fmt: skip
 
 
+def test_the_names_are_those_that_the_line_measures_by() -> None:
+    names = (timing.LINK, timing.READ, timing.ERASE, timing.PROGRAM, timing.CHECK)
+    assert names == (LINK, READ, ERASE, PROGRAM, CHECK)
+
+
 def test_a_trace_says_what_the_measurements_would(tmp_path: Path) -> None:
     path = tmp_path / "wire.jsonl"
     save_json(path, WIRE)
@@ -167,7 +173,7 @@ def test_old_records_are_split_by_their_traces(tmp_path: Path) -> None:
     phases = STEPS.assign(order=0, step=STEPS["phase"], outcome="pass", duration_s=1.0)
     records = replace(
         records,
-        phases=typed(phases, PHASES, len(phases)),
+        steps=typed(phases, PHASES, len(phases)),
         look_up=lambda orders: pd.DataFrame({"order": orders}).assign(
             folder=[str(tmp_path) if order == 0 else np.nan for order in orders],
             board_name=None, sentence=None, mac=None, identity=None, backup_sha256=None, backup_bytes=np.nan,

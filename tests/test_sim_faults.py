@@ -33,7 +33,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_a_fault_is_asked_for_in_one_word() -> None:
-    assert parse("A:dead") == Request("A", "dead", {})
+    assert parse("A:dead") == Request("A", "dead", {"below": 0.0})
     late = parse("B2:late:ms=40,after=1e5")
     assert (late.slot, late.options) == ("B2", {"ms": 40.0, "after": 100_000.0})
     assert parse("A:open-pin").options == {"pin": "3v3", "after": 0.0}  # defaults are filled in
@@ -54,7 +54,7 @@ def test_a_fault_is_asked_for_in_one_word() -> None:
         ("A:late:ms=-1", "a number from 0 to 60000"),
         ("A:flip:rate=NaN", "a number from 0 to 1"),
         ("A:open-pin:pin=p8", "one of 3v3, gnd, rx1, tx1, not 'p8'"),
-        ("A:dead:after=3", "no option 'after'; there are: none"),
+        ("A:tx2-open:after=3", "no option 'after'; there are: none"),
     ],
 )
 def test_what_cannot_be_asked_for_is_one_sentence(text: str, says: str) -> None:

@@ -452,3 +452,28 @@ def test_every_constant_has_a_source() -> None:
     assert len(values) > 40
     words = r"\b(guess|recalled|choice|computed|data sheets?|guide|circuits)\b"
     assert [line for line in values if not re.search(words, line.partition("#")[2])] == []
+
+
+@pytest.mark.parametrize("speed", [1.0, 50.0])
+def test_what_the_supply_plays_happens_at_its_moments_however_late_the_rail_is_followed(speed: float) -> None:
+    """Told ahead and followed once, far too late, it is what it is when each set-point comes at its time."""
+    points = [(0.0, SetPoint(True, 2.4, 0.5)), (0.02, SetPoint(True, 3.0, 0.2)), (0.05, SetPoint(True, 3.3, 0.5))]
+    ahead, by_hand = a_rail(speed=speed), a_rail(speed=speed)
+    for rail in (ahead, by_hand):
+        run(rail, 1.0 / speed)
+        assert rail.volts == pytest.approx(3.3 - 0.03 * PATH, abs=1e-6)
+    assert ahead.next_event() == math.inf
+    ahead.plan([(seconds / speed, point) for seconds, point in points])
+    assert ahead.next_event() <= 1.02 / speed
+    run(ahead, 2.0 / speed)
+    for seconds, point in points:
+        run(by_hand, (1.0 + seconds) / speed)
+        by_hand.set_point = point
+    run(by_hand, 2.0 / speed)
+    times = [0.95 + 0.001 * index for index in range(150)]
+    assert ahead.trace.sampled(times) == pytest.approx(by_hand.trace.sampled(times), abs=1e-6)
+    assert min(ahead.trace.sampled(times)) < 2.9
+    ahead.plan([(1.0 / speed, SetPoint(False, 0.0, 0.5))])
+    ahead.set_point = SetPoint(True, 3.3, 0.5)
+    run(ahead, 5.0 / speed)
+    assert ahead.volts == pytest.approx(3.3 - 0.03 * PATH, abs=1e-6), "a set-point takes the place of the plan"

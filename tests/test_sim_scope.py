@@ -112,6 +112,39 @@ def test_before_the_trace_there_is_nothing(judge: pymeasure.KeysightDSOX1102G) -
     assert block[-2] == 149  # 3.3 V at 40 V over 256 levels, 128 is 0 V
 
 
+def test_rolling_it_samples_all_the_while(judge: pymeasure.KeysightDSOX1102G, scope: Scope) -> None:
+    """A record then begins no earlier than the rolling, ends with the stop, and goes on at the next run."""
+    judge.timebase_range = 1.0
+    judge.timebase_setup(mode="roll")
+    assert judge.timebase["MODE"] == "ROLL"  # its answer says that it does: writes alone may be under way for 40 ms
+    began = time.monotonic()
+    assert until(lambda: time.monotonic() - began > 0.3)
+    judge.stop()
+    assert judge.ask("*OPC?").strip() == "1"
+    length = time.monotonic() - began
+    volts, preamble = judge.download_data("channel1", points=1000)
+    seen = (volts < 10).sum() * preamble["xincrement"]
+    assert 0.29 < seen <= length + 0.05
+    assert volts[0] == 9.9e37
+    assert volts[-1] == pytest.approx(3.3, abs=0.16)
+    judge.stop()  # it stands: nothing more
+    again, _ = judge.download_data("channel1", points=1000)
+    assert (again == volts).all()
+    judge.run()
+    assert judge.ask("*OPC?").strip() == "1"
+    judge.stop()
+    assert (judge.download_data("channel1", points=1000)[0] < 10).sum() < 250  # what was before is gone
+    judge.timebase_range = 0.4
+    assert judge.ask(":SYSTem:ERRor?").startswith("-221")  # faster than 50 ms a division it does not roll
+    assert judge.timebase_range == 1.0
+    judge.timebase_setup(mode="main")
+    judge.run()
+    judge.timebase_range = 0.4
+    judge.stop()
+    assert (judge.download_data("channel1", points=1000)[0] < 10).all()  # without rolling there is a past
+    assert not any(thread.name == "scope-roll" for thread in threading.enumerate())
+
+
 def has_dipped(board: BoardProcess, began: float) -> bool:
     """Whether its rail has been down since, and is up again."""
     trace = board.trace(began - 0.05, time.monotonic(), 2000)

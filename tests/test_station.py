@@ -91,6 +91,20 @@ def test_where_nobody_is_there_the_run_ends_with_what_was_never_begun(tmp_path: 
     assert balanced(bench, 3) == {"blocked": 1, "remaining": 2}
 
 
+def test_a_full_disk_stops_the_line_and_puts_no_slot_out(tmp_path: Path) -> None:
+    bench = StationBench(tmp_path, 2)
+    bench.behave(**{"1": ["blocked disk-full"], "2": ["held"]})
+    with bench.start(bench.job("1", "2", "3", "4")) as run:
+        assert bench.wait(events.LineStopped).rule == "disk-full"
+        bench.go("2")
+        prompt = bench.wait(events.Prompted, what="continue")
+        bench.tell("answer", prompt=prompt.prompt, answer="go on")
+        assert run.end() is Exit.BLOCKED
+    assert bench.of(events.SlotOut) == []
+    assert {unit for unit, *_ in bench.outcomes()} == {"1", "2", "3", "4"}
+    assert balanced(bench, 4) == {"blocked": 1, "pass": 3}
+
+
 def test_a_unit_whose_board_cannot_be_loaded_goes_back_to_the_others(tmp_path: Path) -> None:
     bench = StationBench(tmp_path, 2)
     bench.path.write_text(bench.path.read_text().replace("echo", "exit 3; echo", 1))  # the first slot's

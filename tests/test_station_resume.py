@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from rig.bench.bench import read_bench
+from rig.bench.slot import slot_lock
 from rig.errors import Exit, UsageProblem
 from rig.line.books import Books
 from rig.line.control import station_folder
@@ -37,6 +42,30 @@ def kill(bench: StationBench, job: object, **wait_for: object) -> None:
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait(60)
+
+
+def test_a_board_that_a_dead_stations_command_still_moves_is_waited_for(tmp_path: Path) -> None:
+    """Nothing is switched on, and no second feeder started, under the hands of the first one."""
+    moves, stays = tmp_path / "moves", tmp_path / "stays"
+
+    def feeder(command: str) -> None:
+        words = json.dumps(["/bin/sh", "-c", f"echo begins >> {moves}; {command}; echo over >> {moves}"])
+        bench.path.write_text(re.sub("^change = .*", f"change = {words}", bench.path.read_text(), flags=re.MULTILINE))
+        bench.bench = read_bench(bench.path)
+
+    bench = StationBench(tmp_path)
+    feeder("sleep 4")
+    process = bench.spawn(bench.job("1", "2"))
+    try:
+        wait_until(moves.exists, 60, "the feeder moving")
+    finally:
+        process.kill()
+        process.wait(60)
+    feeder(f"sleep 600 > /dev/null 2>&1 & echo $! > {stays}")
+    assert bench.start(bench.job("1", "2"), resume=True).end() is Exit.GOOD
+    assert moves.read_text().split() == ["begins", "over"] * 2
+    with slot_lock(bench.bench.slot("A")):  # although what the second one has left running inherited it
+        os.kill(int(stays.read_text()), signal.SIGTERM)
 
 
 def test_what_was_left_half_written_comes_first_and_numbers_go_on(tmp_path: Path) -> None:
@@ -113,6 +142,35 @@ def test_blocked_and_aborted_units_are_tried_again_and_the_good_stay_good(tmp_pa
     assert [one.unit for one in bench.of(events.Labelled)] == ["1", "2", "3"]  # 1: owed by the run before
     assert [event.kind for event in bench.found].count("run-ended") == 2
     assert balanced(bench, 3) == {"pass": 3}
+
+
+def test_a_stopped_batch_does_not_read_as_a_good_one(tmp_path: Path) -> None:
+    """Units that were asked for and never begun are in its verdict, until it is taken up."""
+    pytest.importorskip("pandas", reason="reports need the extra 'report'")
+    from reports import read, summary_lines
+    from reports.page.whole import Pages
+    from reports.summary import summary
+
+    bench = StationBench(tmp_path)
+    bench.behave(**{"2": ["held"]})
+    job = bench.job("1", "2", "3", "4")
+    with bench.start(job) as run:
+        wait_until(lambda: len(bench.of(events.PhaseStarted)) == 2, 60, "unit 2 at work")
+        run.station.stop()
+        assert run.end() is Exit.ABORTED
+    records = read([bench.run.path])
+    said = "1 board is good. 1 more was not judged (blocked or aborted). 2 more were never begun."
+    assert summary_lines(records)[0].endswith(said)
+    assert any(f"ended before 2 units began: --resume {bench.run.id}" in line for line in summary_lines(records))
+    assert summary(records)["counts"]["not_begun"] == 2
+    page = Pages(records, tmp_path / "page").data()
+    assert (page["verdict"], page["tone"]) == (said, "idle")
+
+    bench.behave(**{"2": ["pass"]})
+    assert bench.start(job, resume=True).end() is Exit.GOOD
+    records = read([bench.run.path])
+    assert "All 4 boards are good." in summary_lines(records)[0]
+    assert summary(records)["counts"]["not_begun"] == 0
 
 
 def test_which_unit_comes_first() -> None:

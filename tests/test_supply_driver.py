@@ -7,6 +7,7 @@ import itertools
 import math
 import re
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -15,11 +16,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyvisa.constants import StatusCode
+from pyvisa.errors import VisaIOError
+from pyvisa_py.protocols.rpc import RPCError
 from supply_fake import FakeSupply, write_acme
 from waiting import until
 
 from rig.errors import BenchBlocked, UsageProblem
 from rig.sim.psu import PsuServer, ResistiveLoad
+from rig.supply import driver, visa
 from rig.supply.channel import Setting
 from rig.supply.dialect import Transport
 from rig.supply.driver import VisaChannel
@@ -141,6 +146,61 @@ def test_the_visa_library_is_the_users_choice(fake: FakeSupply, monkeypatch: pyt
     monkeypatch.setenv("PYVISA_LIBRARY", "@nonesuch")
     with pytest.raises(UsageProblem, match="VISA library '@nonesuch' cannot be loaded"):
         Link(fake.resource, QUICK).open()
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [ValueError("the bulk-in header is short"), RPCError("timeout"), struct.error("unpack requires 4 bytes")],
+    ids=["USBTMC", "VXI-11", "a packet cut short"],
+)
+@pytest.mark.parametrize("does", ["write", "read_raw"])
+def test_whatever_a_transport_raises_is_a_lost_line(
+    channel: VisaChannel, fake: FakeSupply, monkeypatch: pytest.MonkeyPatch, does: str, raised: Exception
+) -> None:
+    """And so the output is switched off over the next one."""
+
+    def breaks(*_: object) -> None:
+        raise raised
+
+    channel.configure(SETTING, max_volts=3.6)
+    channel.on()
+    link = channel._supply.link
+    monkeypatch.setattr(link._session, does, breaks)
+    with pytest.raises(BenchBlocked) as told:
+        channel.measure()
+    assert told.value.code == "supply-lost"
+    monkeypatch.setattr(link._session or link._visa_open(), does, breaks, raising=False)
+    assert channel.off()
+    assert fake.state["A"]["OUT"] == 0
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [ValueError("No device found."), VisaIOError(int(StatusCode.error_resource_not_found))],
+    ids=["USBTMC", "HiSLIP"],
+)
+def test_a_resource_that_was_there_before_is_lost_and_not_a_mistake_in_the_file(
+    channel: VisaChannel, fake: FakeSupply, monkeypatch: pytest.MonkeyPatch, raised: Exception
+) -> None:
+    class NotThere:
+        def open_resource(self, *_: object, **__: object) -> None:
+            raise raised
+
+    channel.configure(SETTING, max_volts=3.6)
+    channel.on()
+    monkeypatch.setattr(driver, "OFF_PATIENCE_S", 0.1)
+    with monkeypatch.context() as cable:
+        cable.setattr(visa, "_manager", lambda library: NotThere())
+        fake.hang_up()
+        with pytest.raises(BenchBlocked) as told:
+            channel.measure()
+        assert told.value.code == "supply-lost"
+        assert channel.off() is False
+        with pytest.raises(UsageProblem):
+            Link("USB0::1::2::3::INSTR", QUICK).open()
+    assert fake.state["A"]["OUT"] == 1
+    assert channel.off()
+    assert fake.state["A"]["OUT"] == 0
 
 
 def test_what_nobody_asked_for_is_dropped(fake: FakeSupply) -> None:

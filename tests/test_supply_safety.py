@@ -125,6 +125,18 @@ def test_the_guardian_leaves_no_channel_for_anothers_sake(monkeypatch: pytest.Mo
         assert [output.on for output in psu.outputs[:3]] == [False, True, False]
 
 
+def test_the_guardian_tells_all_of_them_off_before_it_waits_for_any() -> None:
+    with PsuServer("rigol-dp832", [], serial="S1") as psu:
+        for output in psu.outputs:
+            output.switch(True)
+        psu.fault("error-queue-full", code=-222, stuck=True)
+        how = {"resource": psu.resource, "dialect": "rigol-dp800", "serial": "S1", "folders": []}
+        assert guardian.rescue(how, {1, 2, 3})
+        sent = [line for _, line in psu.received]
+        assert sent[:4] == ["*IDN?", ":OUTP CH1,OFF", ":OUTP CH2,OFF", ":OUTP CH3,OFF"]
+        assert not any(output.on for output in psu.outputs)
+
+
 # Outputs that switch together
 
 

@@ -14,7 +14,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from supply_fake import FakeSupply, write_acme
@@ -28,6 +30,10 @@ from rig.sim.psu import PsuServer, ResistiveLoad
 from rig.supply import client, runtime, wire
 from rig.supply.channel import Setting
 from rig.supply.client import LeasedChannel, lease
+from rig.supply.guardian import Guardian
+from rig.supply.means import Commanded, fit
+from rig.supply.service import Service
+from rig.supply.waveform import dip
 
 SETTING = Setting(3.3, 0.5, ovp=3.7)
 
@@ -238,6 +244,83 @@ def test_a_killed_service_is_followed_by_its_guardian(psu: PsuServer, runtime_fo
     two.close()
 
 
+# Waveforms: what plays ends with whoever fired it
+
+
+def fitted(channel: LeasedChannel, how: str, seconds: float) -> Commanded:
+    only = tuple(means for means in channel.means if means.how == how)
+    return fit(dip(2.4, seconds), replace(channel.limits, means=only), widen=False)
+
+
+@pytest.mark.parametrize("how", ["list", "timed-writes"])
+def test_a_lease_plays_a_waveform_and_is_measured_meanwhile(served: PsuServer, how: str) -> None:
+    with powered(served.resource) as channel:
+        assert channel.limits.name == "E36312A channel 1"
+        commanded = fitted(channel, how, 0.3)
+        channel.arm(commanded)
+        assert not channel.playing()
+        before = time.monotonic_ns()
+        assert before < channel.fire() < time.monotonic_ns()
+        assert until(lambda: channel.measure().volts == pytest.approx(2.4))
+        assert channel.playing()
+        with pytest.raises(BenchBlocked, match="armed"):
+            channel.set_volts(3.0)
+        assert until(lambda: not channel.playing())
+        assert time.monotonic_ns() - before > 300e6
+        assert channel.measure().volts == pytest.approx(3.3)
+        channel.arm(commanded)
+        channel.disarm()
+        channel.set_volts(3.0)
+        with pytest.raises(UsageProblem, match=r"maximum is 3\.6 V"):
+            channel.arm(fit(dip(3.7, 0.3), channel.limits, widen=False))
+
+
+@pytest.mark.parametrize("how", ["list", "timed-writes"])
+def test_a_client_killed_in_the_middle_of_a_dip_loses_its_output(psu: PsuServer, how: str) -> None:
+    other = other_process(
+        psu,
+        1,
+        f"""
+from dataclasses import replace
+from rig.supply.means import fit
+from rig.supply.waveform import dip
+only = tuple(means for means in leased.means if means.how == {how!r})
+leased.arm(fit(dip(2.4, 120), replace(leased.limits, means=only), widen=False))
+leased.fire()
+print("fired", flush=True)
+time.sleep(300)
+""",
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == "fired\n"
+    assert until(lambda: psu.outputs[0].live[0] == pytest.approx(2.4))
+    other.kill()
+    other.communicate()
+    assert until(lambda: not psu.outputs[0].on)
+    assert until(lambda: not psu.outputs[0].playback)
+    with powered(psu.resource) as again:
+        assert again.measure().volts == pytest.approx(3.3)
+        assert not again.playing()
+
+
+@pytest.mark.parametrize("how", ["list", "timed-writes"])
+def test_a_service_killed_in_the_middle_of_a_dip_is_followed_by_its_guardian(psu: PsuServer, how: str) -> None:
+    one = powered(psu.resource)
+    one.arm(fitted(one, how, 120))
+    one.fire()
+    assert until(lambda: psu.outputs[0].live[0] == pytest.approx(2.4))
+    os.kill(one.service_pid, signal.SIGKILL)
+    assert until(lambda: not psu.outputs[0].on)
+    assert until(lambda: psu.outputs[0].playback is None, 30), "nor does the instrument play on for two minutes"
+    with pytest.raises(BenchBlocked) as told:
+        one.playing()
+    assert told.value.code == "supply-lost"
+    one.close()
+    with powered(psu.resource) as again:
+        assert again.measure().volts == pytest.approx(3.3), "and not what was played when it died"
+        assert psu.outputs[0].playback is None
+
+
 def test_the_guardian_leaves_alone_what_was_off_already(psu: PsuServer) -> None:
     one, two = powered(psu.resource, 1), powered(psu.resource, 2)
     assert one.off()
@@ -304,6 +387,23 @@ def test_nobody_opens_the_supply_before_the_guardian_is_done(tmp_path: Path, run
         for lock in locks:
             lock.close()
         leased.close()
+
+
+def test_an_instrument_is_one_rigs_whichever_folder_another_uses(runtime_folder: Path) -> None:
+    """As of a person without the station's environment: it would switch the station's boards off."""
+    with PsuServer("keysight-e36312a", [ResistiveLoad(33.0)], serial="MY1004") as psu:
+        first = powered(psu.resource, 1)
+        sent = len(psu.received)
+        with (
+            folder_of_its_own(),
+            pytest.raises(UsageProblem, match=rf"another rig .*pid {first.service_pid} of user .*RIG_RUNTIME_DIR"),
+        ):
+            lease(psu.resource, 2, max_volts=3.6)
+        assert psu.outputs[0].on
+        assert len(psu.received) == sent
+        assert first.close()
+        with folder_of_its_own(), lease(psu.resource, 2, max_volts=3.6) as second:  # once the first one has ended
+            assert second.off()
 
 
 def test_two_names_of_one_instrument_meet_in_one_service(runtime_folder: Path) -> None:
@@ -464,6 +564,95 @@ def test_an_output_that_stays_on_is_said_and_tried_again(tmp_path: Path, runtime
         assert others or until(lambda: not processes())  # the guardian has read it back
     assert "could not be switched off" in logs(runtime_folder)
     assert ("guardian" in logs(runtime_folder)) is not others
+
+
+BACKEND = """
+import os
+from pathlib import Path
+from pyvisa.constants import StatusCode
+from pyvisa.util import LibraryPath
+from pyvisa_py.highlevel import PyVisaLibrary
+
+class WRAPPER_CLASS(PyVisaLibrary):
+    get_library_paths = staticmethod(lambda: (LibraryPath("cable"),))
+
+    def open(self, *args, **named):
+        if Path(os.environ["PULLED"]).exists():
+            self.handle_return_value(None, StatusCode.error_resource_not_found)  # as HiSLIP does
+        return super().open(*args, **named)
+"""
+
+
+def test_a_supply_whose_cable_was_pulled_goes_off_when_it_is_back(
+    tmp_path: Path, runtime_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although everybody has gone meanwhile, and though its transport calls it a resource that does not exist."""
+    pulled = tmp_path / "pulled"
+    (tmp_path / "pyvisa_cable").mkdir()
+    (tmp_path / "pyvisa_cable" / "__init__.py").write_text(BACKEND)
+    for name, value in {"PYVISA_LIBRARY": "@cable", "PULLED": str(pulled), "PYTHONPATH": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    with PsuServer("keysight-e36312a", [ResistiveLoad(33.0)], serial="MY1003") as psu:
+        one, two = powered(psu.resource, 1), powered(psu.resource, 2)
+        pulled.touch()
+        psu.fault("drop")
+        with pytest.raises(BenchBlocked) as told:
+            one.measure()
+        assert told.value.code == "supply-lost"
+        assert one.close() is False
+        assert two.close() is False
+        assert psu.outputs[0].on
+        assert psu.outputs[1].on
+        pulled.unlink()
+        assert until(lambda: not psu.outputs[0].on and not psu.outputs[1].on)
+        assert until(lambda: not processes())
+
+
+def test_a_guardian_is_not_dismissed_while_an_output_is_on(psu: PsuServer) -> None:
+    how = {"resource": psu.resource, "dialect": "keysight-e36300", "serial": "MY1001", "folders": []}
+    guardian = Guardian(how, ())
+    for number in (1, 2):
+        psu.outputs[number - 1].switch(True)
+        guardian.tell_on(number)
+    guardian.tell_off(2)
+    assert guardian.dismiss()
+    assert [output.on for output in psu.outputs[:2]] == [False, True]
+
+
+def test_a_bug_in_switching_one_off_keeps_no_other_on(tmp_path: Path) -> None:
+    class Told:
+        on: ClassVar[set[int]] = {2}
+
+        def tell_on(self, number: int) -> None:
+            self.on.add(number)
+
+        def tell_off(self, number: int) -> None:
+            self.on.discard(number)
+
+    class Channel:
+        keeps_line = False
+
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def off(self) -> bool:
+            if self.number == 1:
+                raise TypeError("a bug")
+            return True
+
+        def disarm(self) -> None:
+            pass
+
+    with socket.create_server(str(tmp_path / "sock"), family=socket.AF_UNIX) as listener:
+        service = Service(None, Told(), set(), tmp_path, listener)  # type: ignore[arg-type]
+        for number in (1, 2):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(tmp_path / "sock"))
+                service._accept()
+            service.clients[-1].channel = Channel(number)  # type: ignore[assignment]
+        for each in list(service.clients):
+            service._drop(each, "the test")
+        assert (set(service.unsafe), Told.on) == ({1}, {1}), "the guardian has it from here"
 
 
 def test_a_closed_port_is_one_sentence(runtime_folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -33,6 +34,7 @@ class Outer(BaseModel):
     one: Inner | None = None
     many: dict[str, Inner] = {}
     row: list[Inner] = []
+    which: list[int] | Literal["all"] = "all"
     kind_: str = Field(default="", alias="kind")
 
     @model_validator(mode="after")
@@ -49,13 +51,15 @@ class Outer(BaseModel):
         ({"titel": "x"}, "f.toml: unknown key 'titel'; did you mean 'title'?"),
         ({"title": "x", "titel": 1}, "f.toml: unknown key 'titel'; did you mean 'title'?"),
         ({"title": "x", "kin": ""}, "f.toml: unknown key 'kin'; did you mean 'kind'?"),
-        ({"title": "x", "zzz": 1}, "f.toml: unknown key 'zzz'; there is kind, many, one, row, title"),
+        ({"title": "x", "zzz": 1}, "f.toml: unknown key 'zzz'; there is kind, many, one, row, title, which"),
         ({"title": "x", "one": {"volt": 1}}, "f.toml: unknown key 'one.volt'; did you mean 'volts'?"),
         ({"title": "x", "many": {"a": {"volt": 1}}}, "f.toml: unknown key 'many.a.volt'; did you mean 'volts'?"),
         ({"title": "x", "many": {"one": {"volt": 1}}}, "f.toml: unknown key 'many.one.volt'; did you mean 'volts'?"),
         ({"title": "x", "row": [{"volt": 1}]}, "f.toml: unknown key 'row.0.volt'; did you mean 'volts'?"),
         ({"title": "x", "many": {"a": {"volts": -1}}},
          "f.toml: 'many.a.volts' is -1: this must be 0 or more"),
+        ({"title": "x", "which": "some"},
+         "f.toml: 'which' is 'some': this must be a list, in square brackets"),
         ({"title": 3}, "f.toml: 'title' is 3: this must be text, in quotes"),
         ({"title": "x", "many": {"a": 921600}}, "f.toml: 'many.a' is 921600: this must be a table"),
         ({"title": "x", "many": 1}, "f.toml: 'many' is 1: this must be a table"),

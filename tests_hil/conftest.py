@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 _HERE = Path(__file__).parent
-_PLANS = {"verify": "test_verify.py", "burn-in": "test_burn_in.py"}
+_PLANS = {"verify": "test_verify.py", "burn-in": "test_burn_in.py", "home": "test_home.py"}
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

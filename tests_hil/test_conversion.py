@@ -22,6 +22,7 @@ from rig.flashers.native import NativeFlasher
 from rig.image.contents.provision import Provision
 from rig.line import steps
 from rig.line.boot import Boot, weak_supply
+from rig.line.contact import tell_strays
 from rig.line.identity import carry_over, mac_after
 from rig.line.place import Place
 from rig.line.provisioning import config_for, require_provisioned
@@ -157,6 +158,7 @@ def test_what_was_written_stays(
         if not any(command.name == "reset-pulse" for command in board.tap.commands):
             raise UnitFailed("verify-failed", found)
         record.note(f"{found}; the tool had to reset the board, whose old firmware may have run", warning=True)
+    tell_strays(record, board.tap.strays)
 
 
 @pytest.mark.step("boot", limit=600)

@@ -29,14 +29,15 @@ def each_attempt(
     records: Records, orders: NDArray[Any], columns: Sequence[str], *, measurements: bool = False
 ) -> Iterator[One]:
     """These attempts, in the order given, with these columns (and `order`)."""
-    where = records.phases["order"].to_numpy()
+    phases = records.phases
+    where = phases["order"].to_numpy()
     for low in range(0, len(orders), ATTEMPTS_AT_ONCE):
         part = np.asarray(orders[low : low + ATTEMPTS_AT_ONCE], dtype=np.int64)
         details = records.details(part)
         attempts = records.attempts.iloc[part].reset_index(drop=True)
         known = {name: (attempts if name in attempts else details)[name] for name in ("order", *columns)}
         attempts = pd.DataFrame(known)
-        steps = _by_order(records.phases.iloc[_rows(where, part)])
+        steps = _by_order(phases.iloc[_rows(where, part)])
         measured = _by_order(records.numbers.all_of(part.tolist())) if measurements else {}
         for row in each_row(attempts):
             yield One(row, steps.get(row.order, []), measured.get(row.order, []))

@@ -61,13 +61,13 @@ def write_csv(records: Records, target: Path) -> list[Path]:
 
 def _chunks(records: Records, measured: Measured) -> Iterator[tuple[pa.Table, pa.Table, pa.Table]]:
     """Attempts, their phases, their measurements; at least once, for the headers."""
-    orders = records.phases["order"].to_numpy()
+    orders = records.steps["order"].to_numpy()
     for low in range(0, max(len(records.attempts), 1), ATTEMPTS_AT_ONCE):
         high = min(low + ATTEMPTS_AT_ONCE, len(records.attempts))
         mine = records.attempts.iloc[low:high]
         attempts = _attempts(mine, records.details(np.arange(low, high)))
         edges = np.searchsorted(orders, [low, high])
-        steps = records.phases.iloc[edges[0] : edges[1]]
+        steps = records.steps.iloc[edges[0] : edges[1]]
         phases = _with_key(attempts, steps["order"].to_numpy() - low, _table(steps, PHASE))
         rows, table = measured.between(low, high)
         yield attempts, phases, _with_key(attempts, rows - low, table)

@@ -80,8 +80,8 @@ class _Counts:
     @classmethod
     def of(cls, records: Records) -> _Counts:
         n = len(records.attempts)
-        owner = records.phases["order"].to_numpy()
-        step = _kinds(records.phases["outcome"], absent="skipped")
+        owner = records.steps["order"].to_numpy()
+        step = _kinds(records.steps["outcome"], absent="skipped")
         own = _kinds(records.attempts["outcome"], absent="")
         steps = np.bincount(owner, minlength=n)
         told = np.zeros(n, dtype=bool)

@@ -24,7 +24,7 @@ def scrubbed(records: Records) -> Records:
         records,
         runs=_frame(records.runs),
         attempts=_frame(records.attempts),
-        phases=_frame(records.phases),
+        steps=_frame(records.steps),
         golden=_frame(records.golden),
         notes=_frame(records.notes),
         remarks=[shown(remark) for remark in records.remarks],

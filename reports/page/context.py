@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ class Context:
     what_ifs: Sequence[str] = ()
     sets: Sets = field(init=False)
     _keys: dict[str, tuple[Keys, list[Any]]] = field(init=False, default_factory=dict)
+    _slots: deque[tuple[Any, tuple[Keys, npt.NDArray[np.intp]]]] = field(
+        init=False, default_factory=partial(deque, maxlen=3)
+    )
 
     def __post_init__(self) -> None:
         self.sets = Sets(most=ALL_ROWS if self.whole else 40)
@@ -83,9 +87,20 @@ class Context:
     def keys(self, column: str) -> tuple[Keys, list[Any]]:
         """A column of the attempts as numbers (-1: nothing there) and what each stands for, by name."""
         if column not in self._keys:
-            codes, names = pd.factorize(self.attempts[column], sort=True)
+            codes, names = _factorized(self.attempts[column])
             self._keys[column] = codes.astype(np.int16 if len(names) < 1 << 15 else np.int32), list(names)
         return self._keys[column]
+
+    def slots(self, orders: npt.NDArray[np.int32]) -> tuple[Keys, npt.NDArray[np.intp]]:
+        """The slot of each of these attempts as a number, and the places that put them by slot, in time within each.
+        Kept, for what several measurements ask: those of one step are mostly of the same attempts."""
+        for known, found in self._slots:
+            if len(known) == len(orders) and np.array_equal(known, orders):
+                return found
+        slots = self.keys("slot")[0].take(orders)
+        found = slots, np.argsort(slots, kind="stable")
+        self._slots.append((orders, found))
+        return found
 
     def of_boards(self, boards: Any, text: object, title: str) -> Linked:
         """A link to all attempts of some boards; `boards` are their codes."""
@@ -97,6 +112,22 @@ class Context:
     def where(self, mask: Any, text: object, title: str) -> Linked:
         """A link to the attempts where `mask` (by order) is true."""
         return self.sets.link(text, title, np.flatnonzero(np.asarray(mask, dtype=bool)))
+
+
+def _factorized(column: pd.Series[Any]) -> tuple[npt.NDArray[Any], Any]:
+    """As pandas' `factorize` with sorted names; categories of these tables are in order already."""
+    if not isinstance(column.dtype, pd.CategoricalDtype) or column.cat.ordered:
+        return pd.factorize(column, sort=True)
+    codes = column.cat.codes.to_numpy()
+    used = np.flatnonzero(np.bincount(codes.astype(np.intp) + 1, minlength=len(column.cat.categories) + 1)[1:])
+    names = column.cat.categories[used]
+    if not names.is_monotonic_increasing:
+        return pd.factorize(column, sort=True)
+    if len(used) == len(column.cat.categories):
+        return codes, names
+    fresh = np.full(len(column.cat.categories) + 1, -1, dtype=codes.dtype)  # the last place is for -1
+    fresh[used] = np.arange(len(used))
+    return fresh[codes], names
 
 
 def coded(codes: pd.Series[Any]) -> pd.Series[Any]:

@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from reports import gage, outliers, replay, timing
 from reports.metrics import percent
 from reports.once import once
-from reports.page.context import Context
+from reports.page.context import Context, parts
 from reports.plots import stacked_svg
-from reports.tables import Name
+from reports.tables import Name, Records
 from reports.text import number, seconds, shown
 
 PARTS = timing.PARTS
@@ -21,12 +22,22 @@ _MOST_BARS = 16
 STRANGE = 2.0  # a normal score: one unit of forty-four is that far off by chance
 
 
-strangest_units = once(outliers.strangest)
+@once
+def flash_tables(records: Records) -> list[tuple[str, pd.DataFrame]]:
+    """`timing.breakdown` by each thing: the first always, others where there is a choice."""
+    told: list[tuple[str, pd.DataFrame]] = []
+    for by in timing.BY:
+        if told and records.attempts[by].nunique() < 2:
+            continue
+        table = timing.breakdown(records, by, table=parts(records))
+        if len(table) and not (told and len(table) < 2):
+            told.append((by, table))
+    return told
 
 
-def strangest(context: Context) -> list[dict[str, Any]]:
-    """The ten strangest units and what is strange about each; fewer where fewer are strange."""
-    found = [each for each in strangest_units(context.records) if each.distance >= STRANGE]
+def strangest(context: Context, units_found: Iterable[outliers.Strange]) -> list[dict[str, Any]]:
+    """The ten strangest units (of `outliers.strangest`) and what is strange about each; fewer where fewer are."""
+    found = [each for each in units_found if each.distance >= STRANGE]
     orders = [each.order for each in found]
     units = context.attempts["unit"].iloc[orders]
     return [
@@ -97,12 +108,7 @@ def _gage(found: gage.Gage, unit: str) -> dict[str, Any]:
 def flash_times(context: Context) -> list[dict[str, Any]]:
     """Where the time of a unit goes, as one bar a group; the first table always, others where there is a choice."""
     told: list[dict[str, Any]] = []
-    for by in timing.BY:
-        if told and context.attempts[by].nunique() < 2:
-            continue
-        table = timing.breakdown(context.records, by, table=context.parts)
-        if not len(table) or (told and len(table) < 2):
-            continue
+    for by, table in flash_tables(context.records):
         rows = []
         for row in table.head(_MOST_BARS).to_dict("records"):
             parts = {part: float(row[part]) for part in PARTS if math.isfinite(float(row[part]))}

@@ -19,6 +19,7 @@ from rig.records.run import safe_name
 
 LOG_LINES = 400  # of a longer boot log, so many from the beginning and as many from the end
 _LOG_BYTES = 4 << 20
+POWER = "power.csv"
 FOLDER = "unit-pages"  # not units/, which is the evidence's in a run's own folder
 
 
@@ -43,7 +44,9 @@ def boards(context: Context, codes: Sequence[int]) -> dict[int, dict[str, Any]]:
     attempts = context.attempts[context.attempts["board"].isin(list(codes))]
     orders = attempts["order"].tolist()
     details = dict(zip(orders, each_row(context.records.details(orders)), strict=True))
-    phases = context.records.phases
+    folders = [Path(each.folder) for each in details.values() if each.folder]
+    drawn = any((folder / POWER).is_file() for folder in folders)
+    phases = context.records.phases if drawn else context.records.steps
     steps = grouped(phases[phases["order"].isin(orders)], "order")
     numbers = grouped(context.records.numbers.all_of(orders), "order")
     units = set(attempts["unit"])
@@ -112,7 +115,7 @@ def _measurement(row: Any) -> tuple[str, ...]:
 
 def _power(folder: Path | None, phases: list[Any]) -> str:
     """Volts and amps with the steps shaded; a sentence where they cannot be read, nothing where none were kept."""
-    trace = folder and folder / "power.csv"
+    trace = folder and folder / POWER
     if trace is None or not trace.is_file():
         return ""
     spans = [

@@ -26,10 +26,11 @@ def chosen(context: Context, worth: Sequence[int] = ()) -> list[int]:
     if context.whole:
         return list(range(len(context.attempts)))
     kept = list(dict.fromkeys(worth))[: SOME_ROWS // 2]
-    outcome = context.attempts["outcome"].astype(object).map(_WORTH).fillna(0).to_numpy(dtype=np.int64)
-    off = ~np.asarray(context.attempts["supply_off_confirmed"].fillna(True), dtype=bool)
-    score = np.where(off, 6, outcome)
-    ranked = np.lexsort((-np.arange(len(score)), -score))[: 2 * SOME_ROWS]
+    outcome = context.attempts["outcome"].array
+    worth_of = np.array([*(_WORTH.get(str(each), 0) for each in outcome.categories), 0], dtype=np.int8)
+    off = context.attempts["supply_off_confirmed"].eq(False).to_numpy(dtype=bool, na_value=False)
+    score = np.where(off, np.int8(6), worth_of[outcome.codes])
+    ranked = (len(score) - 1 - np.argsort(-score[::-1], kind="stable"))[: 2 * SOME_ROWS]
     return sorted(list(dict.fromkeys([*kept, *ranked.tolist()]))[:SOME_ROWS])
 
 

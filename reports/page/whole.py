@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports import findings, metrics, outliers, plots
-from reports.defects import defects
-from reports.once import ahead
+from reports.apart import apart
 from reports.page import extras, groups, measured, summary, unit, units, yields
-from reports.page.context import Context, parts
+from reports.page.context import Context
 from reports.tables import Records
 from reports.text import moment
 from reports.words import simulated, title, tone, verdict, warnings
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
-_SLOW = (findings.search, extras.strangest_units, metrics.measured, parts, metrics.step_yields, defects)
 _AT_ONCE = 500  # units' pages made together
 _SVG = ("svg", "chart", "groups", "power", "bar_svg")  # what is markup already
 _CONTENTS = (
@@ -55,15 +53,34 @@ class Pages:
     def data(self) -> dict[str, Any]:
         """Everything the batch page says."""
         context = self.context
-        ahead(context.records, _SLOW)
         studies, unsafe = extras.studies(context)
-        studied = metrics.studied(context.records)
-        numbers = measured.measured(context, unsafe)
-        strange = extras.strangest(context)
+        slow: list[Callable[[], Any]] = [
+            partial(outliers.strangest, context.records),
+            partial(measured.measured, context, unsafe),
+        ]  # about half of all work
+        with apart(context.records, slow) as (strangest, measurements):
+            page = self._sections(studies)
+            metrics.measured(context.records)  # summary.json asks for it: now there is nothing else to do but wait
+            strange = extras.strangest(context, strangest())
+            numbers = measured.linked(context, measurements())
+        page |= {
+            "measured": numbers, "not_drawn": measured.not_drawn(numbers), "refusals": measured.refusals(numbers),
+            "strange": {"rows": strange, "told": outliers.TRACES},
+        }  # fmt: skip
+        found = findings.search(context.records).found
+        worth = [order for each in found for order in each.orders[:20]] + [each["order"] for each in strange]
+        page |= self._units(worth)
+        page["contents"] = [(id, name) for id, name, key in _CONTENTS if key is None or _there(page[key])]
+        return page | {"generated": self._made, "files_told": self._files, "index": self._index, **_script()}
+
+    def _sections(self, studies: list[dict[str, Any]]) -> dict[str, Any]:
+        """All but the measurements and the units."""
+        context = self.context
+        studied, left = metrics.studied(context.records), metrics.not_begun(context.records)
         search = findings.search(context.records)
-        page: dict[str, Any] = {
-            "title": title(context.records), "verdict": verdict(context.found, studied), "studied": studied,
-            "tone": tone(context.found),
+        return {
+            "title": title(context.records), "verdict": verdict(context.found, studied, left), "studied": studied,
+            "tone": tone(context.found, left),
             "simulated": simulated(context.records), "warnings": warnings(context.records),
             "bar": summary.bar(context), "bar_svg": plots.bar_svg(summary.bar(context)), "found": context.found,
             "findings": summary.findings(context, search.found), "compared": search.tests,
@@ -72,17 +89,11 @@ class Pages:
             "yield_rows": yields.yield_rows(context), "runs": yields.runs(context),
             "stability": groups.stability(context),
             "failures": yields.failures(context), "blocks": yields.blocks(context), "groups": groups.groups(context),
-            "measured": numbers, "not_drawn": measured.not_drawn(numbers),
-            "refusals": measured.refusals(numbers), "what_ifs": extras.what_ifs(context),
-            "strange": {"rows": strange, "told": outliers.TRACES}, "studies": studies,
-            "study_refusals": extras.study_refusals(studies), "steps": yields.steps(context),
+            "what_ifs": extras.what_ifs(context),
+            "studies": studies, "study_refusals": extras.study_refusals(studies), "steps": yields.steps(context),
             "flash_times": extras.flash_times(context), "slowing": extras.slowing(context), "parts": extras.PARTS,
             "golden": units.golden(context), "notes": units.notes(context.records.notes),
         }  # fmt: skip
-        worth = [order for each in search.found for order in each.orders[:20]] + [each["order"] for each in strange]
-        page |= self._units(worth)
-        page["contents"] = [(id, name) for id, name, key in _CONTENTS if key is None or _there(page[key])]
-        return page | {"generated": self._made, "files_told": self._files, "index": self._index, **_script()}
 
     def _units(self, worth: Sequence[int]) -> dict[str, Any]:
         context = self.context

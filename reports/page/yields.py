@@ -10,9 +10,10 @@ import pandas as pd
 from reports import metrics, plots
 from reports.defects import defects
 from reports.metrics import NONE_COUNTED, Rate, percent
+from reports.once import once
 from reports.page.context import Context, coded
 from reports.page.sets import Linked
-from reports.tables import each_row
+from reports.tables import Records, each_row
 from reports.text import moment, number, seconds, shown
 from rig.codes import CODES
 
@@ -113,12 +114,18 @@ def steps(context: Context) -> dict[str, Any]:
     return {"rows": rows, "svg": plots.steps_svg(drawn)}
 
 
+@once
+def of_runs(records: Records) -> dict[Any, metrics.Yields]:
+    """Yields by run."""
+    return metrics.yields_by(records, "run")
+
+
 def runs(context: Context, most: int = 60) -> dict[str, Any]:
     """A row a run, where there are several; the last ones of very many."""
     table = context.records.runs
     if len(table) < 2:
         return {"rows": [], "left_out": 0}
-    by_run = metrics.yields_by(context.records, "run")
+    by_run = of_runs(context.records)
     column = context.attempts["run"].array
     codes, names = column.codes, list(column.categories)
     rows = []
@@ -160,7 +167,8 @@ def by_group(context: Context, column: str) -> dict[str, Group]:
     last_good, last_n = tally(context.judged.drop_duplicates("board", keep="last"))
     idle = np.asarray(context.attempts["outcome"].isin(("blocked", "aborted")), dtype=bool) & (keys >= 0)
     idle_n = np.bincount(keys[idle], minlength=n)
-    ordered = np.argsort(keys, kind="stable")
+    short_keys = keys.astype(np.int16) if n < 1 << 15 else keys  # sorted much faster
+    ordered = np.argsort(short_keys, kind="stable")
     begins = np.searchsorted(keys[ordered], np.arange(n))
     ends = np.searchsorted(keys[ordered], np.arange(n), side="right")
     return {

@@ -34,19 +34,34 @@ def excerpt(run: Path, trial: Trial, head: int = HEAD, tail: int = TAIL) -> Exce
     commands = load(run, trial)
     if not commands:
         return None
-    lines = list(_lines(commands))
+    lines, dropped = _cut(list(_lines(commands)), head, tail)
+    return Excerpt(trial, lines, dropped)
+
+
+def lines_of(run: Path, name: str | None, head: int = HEAD, tail: int = TAIL) -> list[str]:
+    """A trace file below a run's folder as lines, of a long one the first and last; [] where there is none."""
+    commands = _load(run, name)
+    return _cut(list(_lines(commands)), head, tail)[0] if commands else []
+
+
+def _cut(lines: list[str], head: int, tail: int) -> tuple[list[str], int]:
+    """(how they began and ended, how many in the middle are left out)."""
     dropped = len(lines) - head - tail
     if dropped > 1:
         lines = [*lines[:head], f"{'':>10}  … {dropped} lines …", *lines[-tail:]]
-    return Excerpt(trial, lines, max(dropped, 0))
+    return lines, max(dropped, 0)
 
 
 def load(run: Path, trial: Trial) -> list[Command]:
     """What passed; [] where it was not kept. Only files in the run's folder are read, lines that make no sense are
     passed over."""
-    if trial.trace is None:
+    return _load(run, trial.trace)
+
+
+def _load(run: Path, name: str | None) -> list[Command]:
+    if name is None:
         return []
-    path = (run / trial.trace).resolve()
+    path = (run / name).resolve()
     if not path.is_relative_to(run.resolve()):
         return []
     try:

@@ -18,20 +18,20 @@ _MOST_SAID = 400  # characters of what got worse
 
 def headline(told: Gathered) -> str:
     """The verdict in a sentence or two, for the first line of everything."""
-    parts = [_unfinished(told), _verdict(told), _lies(told)]
+    parts = [_unfinished(told), _verdict(told), _unjudged(told), _lies(told)]
     return " ".join(part for part in parts if part)
 
 
 def tone(told: Gathered) -> str:
-    """`fail`: a regression; `idle`: nothing can be said, or the study is not over; `unsure`: something is suspected;
-    else `pass`."""
+    """`fail`: a regression; `idle`: nothing can be said, or the study is not over; `unsure`: something is suspected
+    or a release not judged; else `pass`."""
     if told.verdict.regressions:
         return "fail"
     base = shown(told.record.study.base)
     judged = {square.release for square in told.grid.squares if square.state != "grey"}
     if told.missing or base not in judged or len(judged) < 2:
         return "idle"
-    return "unsure" if told.verdict.suspected else "pass"
+    return "unsure" if told.verdict.suspected or told.verdict.unjudged("regression") else "pass"
 
 
 def _unfinished(told: Gathered) -> str:
@@ -62,6 +62,13 @@ def _verdict(told: Gathered) -> str:
     doubts = len(told.verdict.suspected)
     more = f", {doubts} suspected" if doubts else ""
     return f"No regression proven in {count(others, 'release')} against {base}{more}."
+
+
+def _unjudged(told: Gathered) -> str:
+    unjudged = [shown(title) for title in told.verdict.unjudged("regression")]
+    if not unjudged or told.missing or len(unjudged) == len(told.record.study.titles):
+        return ""  # said otherwise
+    return f"Nothing is known of {listed(unjudged)}."
 
 
 def _lies(told: Gathered) -> str:

@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import IO
 
 from rig.bench.product import Supplied
-from rig.errors import BenchBlocked, RigError
+from rig.errors import BenchBlocked, RigError, no_room
 from rig.supply.channel import Reading, Setting, SupplyChannel
 
 _SETTLE_NS = 300_000_000  # inrush and the meter's own averaging after switching on: not a sag
 _CLOSEST_S = 0.05
 _PERIOD_S = 0.1  # or as fast as the meter has new readings, down to the closest
+_MOST_KEPT = 5000  # readings since switching on: minutes of it, for what a boot drew
+_METER_V = 0.1  # choice: what a meter may read above the maximum that its supply keeps to
+_HIGH_LOOKS = 2  # choice: in a row; a board does not go off for one garbled reading
 _CALM_S = 0.2  # each look costs supply, service and this process a millisecond of the CPU between them
 
 
@@ -31,6 +34,15 @@ class Sag:
     volts: float
     limited: bool  # the supply said that it limits the current
     mono_ns: int
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Amps as the supply's meter showed them: the highest reading, the mean, of how many readings."""
+
+    peak: float
+    mean: float
+    n: int
 
 
 class BoardPower:
@@ -66,8 +78,10 @@ class BoardPower:
         self._on_ns = 0
         self._sag: Sag | None = None
         self._deepest: Sag | None = None  # since forget_sags(), through power-cycles
+        self._high = 0  # readings in a row above what the board may get
         self._last: Reading | None = None  # while it was on
         self._recent: list[Reading] = []
+        self._since_on: list[Reading] = []  # the first so many, for what a boot drew
         self.error: RigError | None = None
         self.setting: Setting | None = None
         self._thread = threading.Thread(target=self._watch, name="power-samples", daemon=True)
@@ -111,6 +125,7 @@ class BoardPower:
                 self._on_ns = moment
                 self._sag = self._last = None
                 self._recent.clear()
+                self._since_on.clear()
         return moment
 
     def off(self) -> bool:
@@ -218,6 +233,17 @@ class BoardPower:
             sum(reading.amps for reading in recent) / len(recent),
         )
 
+    def drawn(self, settle_s: float = _SETTLE_NS / 1e9) -> Drawn | None:
+        """What was drawn since the output went on, as far as the meter shows it; None where it showed nothing yet.
+
+        `settle_s`: the first seconds are left out, as capacitors charge and the meter still averages over what was
+        before. A peak shorter than the meter's own averaging reads lower than it is.
+        """
+        with self._lock:
+            least = self._on_ns + self._refresh_ns + int(settle_s * 1e9)
+            amps = [each.amps for each in self._since_on if each.mono_ns >= least]
+        return Drawn(max(amps), sum(amps) / len(amps), len(amps)) if amps else None
+
     def check(self) -> None:
         """Raise what the sampling thread ran into."""
         if self.error is not None:
@@ -228,6 +254,7 @@ class BoardPower:
             try:
                 reading = self.channel.measure()
                 self._note(reading)
+                self._require_bearable(reading)
             except RigError as problem:
                 self.error = problem
                 return
@@ -237,11 +264,27 @@ class BoardPower:
             try:
                 self._keep(reading)
             except (OSError, ValueError) as problem:
-                self.error = BenchBlocked("crashed", f"the power samples cannot be written: {problem}")
+                code = "disk-full" if no_room(problem) else "crashed"
+                self.error = BenchBlocked(code, f"the power samples cannot be written: {problem}")
                 return
             usual_s = _CALM_S if self._calm else self._usual_s
             self._look.wait(self._closely_s if self._closely.is_set() else usual_s)
             self._look.clear()
+
+    def _require_bearable(self, reading: Reading) -> None:
+        """No driver of ours sets such volts, but somebody at the front panel may, or another program; and not every
+        supply has an OVP. What is left then is to switch off."""
+        most, since = self.supplied.maximum_volts, self._on_ns
+        is_high = bool(since) and reading.mono_ns >= since and reading.volts > most + _METER_V
+        self._high = self._high + 1 if is_high else 0
+        if self._high < _HIGH_LOOKS:
+            return
+        done = "it was switched off" if self.off() else "it could not be switched off: do it by hand"
+        raise BenchBlocked(
+            "supply-refused",
+            f"the supply reads {reading.volts:.2f} V, and this board may get {most:g} V: {done}. Was it turned up at "
+            "the front panel, or by another program?",
+        )
 
     def _keep(self, reading: Reading) -> None:
         if self._file is not None:
@@ -253,6 +296,8 @@ class BoardPower:
                 return  # the meter may still show what was before switching on
             self._recent.append(reading)
             del self._recent[:-1000]
+            if self._on_ns and len(self._since_on) < _MOST_KEPT:
+                self._since_on.append(reading)
             if self._on_ns and reading.mono_ns >= self._on_ns:
                 self._last = reading
             if not self._on_ns or reading.mono_ns < self._on_ns + self._refresh_ns + _SETTLE_NS:

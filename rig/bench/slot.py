@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import threading
@@ -40,20 +41,51 @@ class OpenSlot:
 @contextlib.contextmanager
 def slot_lock(slot: Slot, patience_s: float = 0.0) -> Iterator[int]:
     """One user a slot, for the whole run: an OS lock, gone with its descriptor, which is yielded: a process that
-    inherits it holds the lock too. UsageProblem if it is taken, for `patience_s` seconds."""
-    port = slot.table.flash_port
-    port = os.path.realpath(port) if port.startswith("/") else port
-    name = f"slot-{hashlib.sha256(port.encode()).hexdigest()[:16]}.lock"
-    lock = runtime.Lock(runtime.folder() / name)
+    inherits it holds the lock too. UsageProblem if it is taken, or a board is being moved there by the command of a
+    station that died, for `patience_s` seconds."""
+    lock, deadline = _lock_of(slot, ""), time.monotonic() + patience_s
     try:
-        deadline, waiting = time.monotonic() + patience_s, threading.Event()
-        while not (held := lock.try_hold()) and time.monotonic() < deadline:
-            waiting.wait(_LOOK_S)
-        if not held:
+        if not _held(lock, deadline):
             raise UsageProblem(f"slot {slot.name} is in use by another run: wait for it, or stop it")
+        with moving_lock(slot, deadline):
+            pass
         yield lock.fd
     finally:
         lock.close()
+
+
+@contextlib.contextmanager
+def moving_lock(slot: Slot, deadline: float = 0.0) -> Iterator[int]:
+    """While a command changes the board: a lock that it is to inherit, so that the lock outlives a killed station as
+    the command does, and nobody switches on under its hands. Given back at the end, whatever the command has left
+    running. UsageProblem if it is taken until `deadline` (monotonic seconds)."""
+    lock = _lock_of(slot, "-moving")
+    try:
+        if not _held(lock, deadline):
+            raise UsageProblem(
+                f"slot {slot.name}: the change command of a run that died, or what it started, still runs and may "
+                "move the board: wait for it, or stop it"
+            )
+        try:
+            yield lock.fd
+        finally:
+            fcntl.flock(lock.fd, fcntl.LOCK_UN)  # also where somebody has inherited it
+    finally:
+        lock.close()
+
+
+def _lock_of(slot: Slot, kind: str) -> runtime.Lock:
+    port = slot.table.flash_port
+    port = os.path.realpath(port) if port.startswith("/") else port
+    name = f"slot-{hashlib.sha256(port.encode()).hexdigest()[:16]}{kind}.lock"
+    return runtime.Lock(runtime.folder() / name)
+
+
+def _held(lock: runtime.Lock, deadline: float) -> bool:
+    waiting = threading.Event()
+    while not (held := lock.try_hold()) and time.monotonic() < deadline:
+        waiting.wait(_LOOK_S)
+    return held
 
 
 def sharing(slot: Slot) -> list[str]:
@@ -132,6 +164,7 @@ def use_slot(
         )
         guard = Guard(slot.product.flash_size)
         tap = stack.enter_context(Tap(slot.table.flash_port, guard, on_link=power.on, on_refusal=on_refusal))
+        tap.arrivals.pace = slot.speed
         link = SlotLink(tap, power, slot.table.baud)
         stack.callback(link.off)  # before the tap is closed: a hung port may take its time
         tap.hold()

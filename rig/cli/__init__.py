@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -12,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from rig.cli.terminal import err
 from rig.errors import Exit, RigError
+from rig.stops import stopped_by_signals
 
 COMMANDS = {
     "convert": "Back up, flash, reboot, prove the boot, record, report.",
@@ -24,6 +26,7 @@ COMMANDS = {
     "log": "Power-cycle a board, show its boot log and verdict.",
     "bench": "The bench itself: check, list, init.",
     "releases": "Which flasher releases can be trusted: a study.",
+    "power": "How much supply is enough: studies of supply failures.",
     "records": "The records: list, show, verify, rebuild, rework, purge.",
     "panel": "The operator's page, in a browser.",
     "report": "Yield table and HTML page of runs.",
@@ -60,14 +63,16 @@ app = TyperGroup(
 
 def main() -> None:
     """Entry point. Maps the rig's errors to their sentence and exit code; other exceptions are bugs."""
-    signal.signal(signal.SIGTERM, _terminated)
     try:
-        code = app(standalone_mode=False)
+        with stopped_by_signals(_stopped):
+            code = app(standalone_mode=False)
     except typer.Exit as left:
         code = left.exit_code
     except RigError as problem:
         from rig.scrub import scrub
 
+        if (there := getattr(problem, "run_there", None)) is not None:  # of a labgrid place on another machine
+            sys.exit(_elsewhere(there))
         err.print(f"rig: {scrub(str(problem))}", markup=False, highlight=False, soft_wrap=True)
         code = problem.exit_code
     except OSError as problem:
@@ -87,8 +92,19 @@ def main() -> None:
     sys.exit(int(code or 0))
 
 
-def _terminated(number: int, frame: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def _elsewhere(run_there: Callable[[], int]) -> int:
+    """The same command on the machine that has the ports; its exit code."""
+    try:
+        return run_there()
+    except RigError as problem:
+        err.print(f"rig: {problem}", markup=False, highlight=False, soft_wrap=True)
+        return problem.exit_code
+
+
+def _stopped(number: int) -> None:
+    if number != signal.SIGINT:  # whoever sends these sends them again; what ends in order is not to be cut short
+        for each in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

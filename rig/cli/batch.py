@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from rig.cli.terminal import err, say, say_json
 from rig.errors import BenchBlocked, Exit, RigError, UsageProblem
 from rig.flashers import load_flasher
 from rig.line.batch import read_batch
+from rig.line.home import reach_brokers
 from rig.line.job import Job, check_job, job_from_dict
 from rig.line.loading import Loader
 from rig.line.resume import require_ended, require_left, units_left
@@ -34,6 +34,7 @@ from rig.records.events import Event, RunStarted
 from rig.records.journal import read_journal
 from rig.records.run import RunFolder
 from rig.scrub import scrub
+from rig.stops import stopped_by_signals
 
 _ORPHANS_S = 30.0  # the units of a station that was killed let go of their slots by themselves
 _DOING = {
@@ -42,6 +43,7 @@ _DOING = {
     "restore": "Restoring",
     "verify": "Verifying",
     "burn-in": "Burning in",
+    "home": "Meeting",
     "suite": "Testing",
 }
 
@@ -63,7 +65,7 @@ def work(options: LineOptions, wanted: Wanted) -> None:
             slots = slots[: len(job.units)]
             job = replace(job, slots=tuple(slot.name for slot in slots))
         if isinstance(options, UnitOptions) and (options.serial or (batch is not None and batch.serials is not None)):
-            refuse_passed(bench, slots, job, options.out)  # running numbers name no board
+            refuse_passed(slots, job, options.out)  # running numbers name no board
         prepare(bench, slots, job)
         run = RunFolder.create(options.out)
         try:
@@ -76,7 +78,7 @@ def work(options: LineOptions, wanted: Wanted) -> None:
 def _resume(spec: str, options: LineOptions, wanted: Wanted) -> None:
     """Go on with a run by what its journal says it was to do."""
     only_with(spec, options.given() | wanted.given())
-    run = RunFolder.open(Path(spec) if Path(spec).is_dir() else options.out / spec)
+    run = RunFolder.named(spec, options.out)
     found, _ = read_journal(run.journal)
     started = next((event for event in found if isinstance(event, RunStarted)), None)
     if started is None or not started.job:
@@ -126,6 +128,7 @@ def prepare(bench: Bench, slots: list[Slot], job: Job, *, patience_s: float = 0.
         raise UsageProblem("--mac is for one unit: no two boards may have the same")
     if job.suite is not None:
         check_suite(job.suite)
+    reach_brokers(bench, slots, job)
     for slot in slots:
         if not job.waive_calibration:
             check_calibration(slot)
@@ -152,9 +155,12 @@ def run_job(
     """The run and its report; ends with typer.Exit."""
     _announce(bench, slots, job, run if resume else None)
     code = _run(bench, slots, job, options, run, resume)
-    lasting = resume or Path(options.bench_spec).exists()  # else a simulated bench, which ends with us
+    lent = bench.tenure is not None
+    lasting = resume or lent or Path(options.bench_spec).exists()  # else a simulated bench, which ends with us
     if code is not Exit.GOOD and lasting and units_left(read_journal(run.journal)[0], job, slots):
         where = "" if options.out == LineOptions.out else f" --out {options.out}"
+        if lent:
+            where = f" --bench {options.bench_spec}{where}"
         err.print(f"Units are left; to go on with them: rig {sys.argv[1]} --resume {run.id}{where}", soft_wrap=True)
     if options.report:
         _report(run, code, options)
@@ -182,6 +188,8 @@ def _announce(bench: Bench, slots: list[Slot], job: Job, resumed: RunFolder | No
 
 
 def _content(image: Path | None, task: str) -> str:
+    if task == "home":
+        return "the unit met at home"
     if image is not None:
         return image.name
     return "each board's own backup" if task == "restore" else "as it stands on the board"
@@ -211,11 +219,13 @@ def _run(bench: Bench, slots: list[Slot], job: Job, options: LineOptions, run: R
         if typed or job.scanned:  # else what comes on stdin is somebody else's
             view.listen(station.do)
 
-        def stop() -> None:
+        def stop(number: int) -> None:
             station.stop()  # first: what is told may go nowhere
             view.stopping()
 
-        with _stopped_by_signals(stop):
+        if bench.tenure is not None:
+            bench.tenure.listen(station.note, lambda why: station.finish(f"nothing more is begun: {why}"))
+        with stopped_by_signals(stop):
             return station.run()
 
 
@@ -227,18 +237,6 @@ def _listeners(options: LineOptions) -> list[Callable[[Event], None]]:
     if options.sound:
         found.append(Sound(sys.stderr, command_of(os.environ)).event)
     return found
-
-
-@contextmanager
-def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, lambda number, frame: stop())
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _tell(text: str, options: LineOptions) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,9 +11,10 @@ import typer
 from rich.table import Table
 from serial.tools.list_ports import comports
 
-from rig.bench.bench import Bench, Slot, open_bench
+from rig.bench.bench import Bench, Slot, open_bench, read_bench
 from rig.bench.slot import check_alone, check_calibration, check_ports, slot_lock
-from rig.cli.terminal import out, say, say_json
+from rig.bench.witness import check_witness
+from rig.cli.terminal import err, out, say, say_json
 from rig.errors import Exit, RigError, UsageProblem
 from rig.files import write_durably
 from rig.flashers.speed import latency_advice
@@ -64,6 +66,12 @@ def _check_slot(bench: Bench, slot: Slot) -> dict[str, Any]:
                 check_alone(instrument.model, slot)
             check_ports(slot)
         notes = []
+        if (witness := check_witness(slot)) is not None:
+            result["witness"] = witness
+            notes.append(witness)
+        if (study := slot.product.supply.study) is not None:
+            result["supply_study"] = study.model_dump(mode="json")
+            notes.append(str(slot.product.supply.cited))
         if slot.table.log_port is None:
             notes.append("no log port: a boot cannot be proven")
         if slot.table.ovp == "none":
@@ -103,9 +111,7 @@ def list_(
     ports = [{"port": _stable(port.device), "device": port.device, "what": port.description} for port in comports()]
     resources: list[str] = []
     if visa:
-        import pyvisa
-
-        resources = list(pyvisa.ResourceManager("@py").list_resources("?*"))
+        resources = _instruments()
     if as_json:
         say_json({"ports": ports, "resources": resources})
         return
@@ -115,6 +121,21 @@ def list_(
         say(resource)
     if not ports and not resources:
         say("Nothing found: no serial port is connected" + ("" if visa else "; --visa also looks for instruments"))
+    if visa:
+        err.print(
+            "Many instruments on a network do not answer a search: the address of one that is missing here stands in "
+            "its own menu, and goes into bench.toml as TCPIP::ADDRESS::PORT::SOCKET.", soft_wrap=True,
+        )  # fmt: skip
+
+
+def _instruments() -> list[str]:
+    """VISA resources. What the search could find with more packages is said in one sentence instead of warnings."""
+    import pyvisa
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = pyvisa.ResourceManager("@py").list_resources("?*")
+    return [each for each in found if not each.startswith("PRLGX")]  # any port might have such an adaptor
 
 
 def _stable(device: str) -> str:
@@ -123,6 +144,29 @@ def _stable(device: str) -> str:
         if Path(link).resolve() == Path(device).resolve():
             return link
     return device
+
+
+@app.command(
+    "export-labgrid",
+    help="Write a labgrid exporter's configuration of this bench. "
+    "Example: rig bench export-labgrid --bench bench.toml --out exporter.yaml",
+)
+def export_labgrid(
+    bench: Annotated[Path, typer.Option(help="Bench file.")] = Path("bench.toml"),
+    out_file: Annotated[Path | None, typer.Option("--out", help="Where to write it; default: on stdout.")] = None,
+) -> None:
+    from rig.labgrid.exporter import exporter_yaml, groups
+
+    config = read_bench(bench).config
+    text = exporter_yaml(config)
+    if out_file is None:
+        out.print(text, end="", markup=False, highlight=False, soft_wrap=True)
+        return
+    write_durably(out_file, text)
+    say(f"Wrote {out_file}. On this machine: labgrid-exporter --coordinator HOST:PORT {out_file.absolute()}")
+    say("Once, a place for each slot that is lent apart:")
+    for group in groups(config):
+        say(f"  labgrid-client -p {group} create; labgrid-client -p {group} add-match '*/{group}/*'")
 
 
 _TEMPLATE = """\

@@ -22,6 +22,9 @@ def inspect(
     svg: Annotated[Path | None, typer.Option(metavar="OUT", help="Write the flash map as a picture.")] = None,
     onto: Annotated[Path | None, typer.Option(metavar="DUMP", help="A dump of the board it is to go to.")] = None,
     efuse: Annotated[Path | None, typer.Option(metavar="FILE", help="That board's efuse: its cipher key.")] = None,
+    product: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A product: how its board is fed, and by which study.")
+    ] = None,
     show_secrets: Annotated[bool, typer.Option("--show-secrets", help="Show passwords and keys, too.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Exit code 2 if it may not be written as it is.")] = False,
 ) -> None:  # fmt: skip
@@ -37,6 +40,7 @@ def inspect(
     from rig.image.inspector import inspect_image
     from rig.image.planning.board import Board, board_key
 
+    fed = _fed(product) if product is not None else None
     data = read_image(file)
     key = board_key(_efuse(efuse)) if efuse is not None else "tuya"
     board = Board(key=key, held=_dump(onto) if onto is not None else None)
@@ -53,11 +57,13 @@ def inspect(
 
         write_durably(html, page(found, diagnosis), private=show_secrets)
     if as_json:
-        say_json(found.model_dump(mode="json"))
+        say_json(found.model_dump(mode="json") | ({} if fed is None else {"supply": fed[1]}))
     else:
         from rig.cli.inspect_view import show
 
         show(found, diagnosis, out)
+        if fed is not None:
+            say(fed[0])
         for target in (svg, html):
             if target is not None:
                 say(f"Written: {target}")
@@ -69,6 +75,15 @@ def check_new(path: Path) -> None:
     if path.exists() or path.is_symlink():
         raise UsageProblem(f"{path} is there already: nothing is replaced; name another file")
     check_file(path)
+
+
+def _fed(product: str) -> tuple[str, dict[str, object]]:
+    """How a board of `product` is fed: a sentence, and the same as data. Raises UsageProblem for one nobody knows."""
+    from rig.bench.product import load_product
+
+    of = load_product(product)
+    plain = f"{of.supply.volts:g} V with a limit of {of.supply.current_limit:g} A; no study is cited for it"
+    return f"Supply of {product}: {of.supply.cited or plain}", of.supply.model_dump(mode="json")
 
 
 def _efuse(path: Path) -> bytes:

@@ -25,7 +25,9 @@ DEFAULT_BENCH = "bench.toml"
 class LineOptions:
     """What `rig convert`, `recover`, `restore` and `run` all take: bench, how boards are worked on, what is said."""
 
-    bench: Annotated[str | None, typer.Option(help="Bench file (bench.toml), or sim[:BOARDS][@SPEED].")] = None
+    bench: Annotated[
+        str | None, typer.Option(help="Bench file (bench.toml), sim[:BOARDS][@SPEED], or labgrid:PLACE.")
+    ] = None
     slot: Annotated[list[str] | None, typer.Option(help="Slots to use; default: all.")] = None
     out: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs")
     operator: Annotated[str | None, typer.Option(metavar="NAME", help="Who works here; in every record.")] = None
@@ -94,6 +96,11 @@ class UnitOptions(LineOptions):
         typer.Option(metavar="FILE", help="OpenBeken configuration of each unit; default: the product's."),
     ] = None
     no_provision: Annotated[bool, typer.Option("--no-provision", help="Without the product's provisioning.")] = False
+    home: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Meet each converted unit in this network (docs/home.md)."),
+    ] = None
+    no_home: Annotated[bool, typer.Option("--no-home", help="Without the product's check at home.")] = False
 
 
 def takes(options: type[Options]) -> Callable[[Callable[..., None]], Callable[..., None]]:

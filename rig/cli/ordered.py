@@ -12,14 +12,15 @@ from rig.bench.bench import Bench, Slot
 from rig.bench.config import allowed_images
 from rig.cli.options import LineOptions, UnitOptions
 from rig.errors import UsageProblem
+from rig.home.config import home_of
 from rig.image.planning.rules import Overrides
 from rig.line.batch import Batch
+from rig.line.home import check_at_home, with_home
 from rig.line.job import Job, Stage
 from rig.line.labels import check_printer
 from rig.line.provisioning import check_provision, provision_of
 from rig.line.serials import check_all
 from rig.line.target import Order, Target, open_target
-from rig.records.database import url_of
 from rig.records.events import Task
 from rig.records.kept import find_kept
 from rig.records.lookup import passed_before
@@ -90,12 +91,15 @@ def job_for(bench: Bench, slots: list[Slot], wanted: Wanted, options: LineOption
             job,
             provision=options.provision,
             no_provision=options.no_provision,
+            home=options.home,
+            no_home=options.no_home,
             scanned=options.scan,
             units=() if batch is not None and batch.serials else _unit_names(options, slots),
         )
     if batch is not None:
         job = batch.job(slots, job)
-    if (job.provision or job.no_provision) and not any(stage.task in PROVISIONED for stage in job.stages):
+    job = with_home(job, slots)
+    if (job.provision or job.no_provision) and not any(stage.task in (*PROVISIONED, "home") for stage in job.stages):
         raise UsageProblem(
             "--provision is for a conversion"
             + (": name its image with --then FILE" if wanted.task == "recover" else ", and nothing is written here")
@@ -119,6 +123,8 @@ def judged(bench: Bench, slots: Sequence[Slot], job: Job) -> Job:
         stages.append(replace(stage, image_sha256=found[0].sha256) if stage.image and found else stage)
         if stage.task in PROVISIONED:
             secrets += _secrets(slots, found, job)
+        if stage is job.stages[-1]:
+            secrets += check_at_home(bench, slots, job, found)
     if job.rules.golden.serial is not None and job.stages[-1].image is None:
         raise UsageProblem(
             "a golden unit is verified against an image, and none is named: neither here nor on the bench"
@@ -128,18 +134,18 @@ def judged(bench: Bench, slots: Sequence[Slot], job: Job) -> Job:
     return replace(job, stages=tuple(stages), secrets=tuple(dict.fromkeys(secrets)))
 
 
-def refuse_passed(bench: Bench, slots: Sequence[Slot], job: Job, runs: Path) -> None:
+def refuse_passed(slots: Sequence[Slot], job: Job, runs: Path) -> None:
     """UsageProblem where an earlier run passed a unit that is named beforehand, unless the rules say retest. None is
-    left out by itself: the boards stand in their slots in the order of the list. Scans the station judges itself."""
-    if job.scanned or job.rules.already_passed != "refuse":
+    left out by itself: the boards stand in their slots in the order of the list. Scans, and what other stations
+    did, the station judges itself."""
+    if job.scanned or job.rules.shared or job.rules.already_passed != "refuse":
         return
-    configured = bench.config.records.url
-    url, product = url_of(runs, configured, bench.path.parent), slots[0].product.name
+    product = slots[0].product.name
     here = {path.name for run in list_runs(runs) if run.units.is_dir() for path in run.units.iterdir()}
     for unit in job.units:
-        if configured is None and safe_name(unit) not in here:
+        if safe_name(unit) not in here:
             continue  # no record but those in `runs`
-        before = passed_before(url, unit, product, job.stages[-1].task, runs=runs)
+        before = passed_before(runs, unit, product, job.stages[-1].task)
         if before is not None:
             raise UsageProblem(
                 f"{before}: go on with that run (--resume), take the unit out of the batch, or write "
@@ -164,7 +170,8 @@ def _secrets(slots: Sequence[Slot], found: list[Target], job: Job) -> list[str]:
     """The secrets of the provisioning in these slots, once it is right for all units; none where there is none."""
     secrets: list[str] = []
     for slot, target in zip(slots, found, strict=True):
-        provision = provision_of(slot.product, job.provision, off=job.no_provision)
+        home = home_of(slot.product.home, job.home, off=job.no_home)
+        provision = provision_of(slot.product, job.provision, off=job.no_provision, home=home)
         if provision is not None:
             secrets += check_provision(provision, target, job.units)
     return secrets
@@ -185,6 +192,8 @@ def _with_batch(wanted: Wanted, batch: Batch, options: LineOptions) -> Wanted:
         "--flasher": ("batch.flasher", table.flasher),
         "--provision": ("batch.provision", table.provision),
         "--no-provision": ("batch.provision", table.provision),
+        "--home": ("batch.home", table.home),
+        "--no-home": ("batch.home", table.home),
         "--serial": ("serials", serials),
         "--units": ("serials", serials),
         "--scan": ("serials", serials),

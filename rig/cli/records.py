@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rig.cli.records_copy import BACKUP, RESTORE, backup, restore
+from rig.cli.records_shared import RUNS, Bench, Json, Out, Url, add_to
 from rig.cli.records_view import attempt_line, entry_line, purged_line, remark, tell_attempt, tell_checked
 from rig.cli.terminal import say, say_json
 from rig.errors import Exit, UsageProblem
@@ -20,13 +22,9 @@ app = typer.Typer(
     no_args_is_help=True,
     help="The records of runs, from their journals. Example: rig records show SN001",
 )
-Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where runs are kept.")]
-Url = Annotated[str | None, typer.Option(metavar="URL", help="The database; default: rig.db among the runs.")]
-Bench = Annotated[
-    Path | None, typer.Option("--bench", metavar="FILE", help="The bench whose [records] url names the database.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-RUNS = Path("runs")
+add_to(app)
+app.command(help=BACKUP)(backup)
+app.command(help=RESTORE)(restore)
 
 
 @app.command(help="Make the database anew from the journals. Example: rig records rebuild --out runs")
@@ -70,7 +68,7 @@ def verify(
     from rig.records.run import RunFolder, list_runs
 
     url = _url(url, bench)
-    folders = [RunFolder.open(_run_path(each, out)) for each in runs or []] or list_runs(out)
+    folders = [RunFolder.named(each, out) for each in runs or []] or list_runs(out)
     if not folders:
         raise UsageProblem(f"There is no run in {out}.")
     if head is not None and len(folders) != 1:
@@ -204,7 +202,7 @@ def rework(
     what, who = what.strip(), who.strip()
     if not what or not who:
         raise UsageProblem("Rework needs --what and --who: it is a record.")
-    folder = RunFolder.open(_run_path(run, out))
+    folder = RunFolder.named(run, out)
     _known_unit(folder, unit)
     through = _put_down(folder, unit, what, who)
     if as_json:
@@ -227,11 +225,6 @@ def _url(url: str | None, bench: Path | None) -> str | None:
         raise UsageProblem("--url and --bench both name a database: give one of the two.")
     configured = read_bench(bench).config.records.url
     return None if configured is None else url_of(Path(), configured, bench.parent)
-
-
-def _run_path(run: Path, out: Path) -> Path:
-    """A run by its folder, or by its name among the runs."""
-    return run if run.is_dir() or not (out / run).is_dir() else out / run
 
 
 def _known_unit(folder: RunFolder, unit: str) -> None:

@@ -78,17 +78,27 @@ def releases(
     catalogue = load_catalogue()
     if resume is not None:
         record = read_record(resume)
+        _require_comparable(record.study, fail_on)
         folder = resume
         problems = _make(folder, record, catalogue, bench or str(record.bench["spec"]), None).problems
     else:
         asked = load_study(study or DEFAULT).only(**changes) if changes else load_study(study or DEFAULT)
         catalogue.tasks(asked)
+        _require_comparable(asked, fail_on)
         check_folder(out)
         run = _make(None, asked, catalogue, bench or "sim:2", out)
         folder, problems = run.folder, run.problems
     _finish(folder, fail_on, against, as_json)
     if problems:
         raise BenchBlocked("crashed", "; ".join(problems))
+
+
+def _require_comparable(study: Study, fail_on: str | None) -> None:
+    if fail_on == "regression" and len(study.releases) < 2:
+        raise UsageProblem(
+            f"--fail-on regression compares releases, and the study has {study.base} only: name first what to "
+            "compare it with"
+        )
 
 
 def _changes(
@@ -230,9 +240,13 @@ def _finish(folder: Path, fail_on: str | None, against: Path | None, as_json: bo
             say(f"Regression: {one.sentence}")
         if report is not None:
             say(f"Report: {report}")
-    if not found.ok(fail_on):
+    unjudged = found.unjudged(fail_on) if fail_on is not None else []
+    for title in unjudged:
+        err.print(f"No pass: {title} is not judged ({found.lines[title]}).", markup=False, soft_wrap=True)
+    stopped = missing and record.study.max_minutes is None
+    if not found.ok(fail_on) and not (stopped and unjudged):
         raise typer.Exit(int(Exit.FAILED))
-    if missing and record.study.max_minutes is None:
+    if stopped:
         raise BenchBlocked("crashed", f"{len(missing)} trials were not made: rig releases --resume {folder}")
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from rig.cli.terminal import say
+from rig.errors import UsageProblem
 
 HELP = (
     "Yield, measurements and what stands out, as HTML pages: of runs, a database or Parquet. "
@@ -19,7 +20,9 @@ HELP = (
 def report(
     runs: Annotated[
         list[str],
-        typer.Argument(help="Folders of runs, folders holding runs, sqlite:///runs/rig.db, or a folder of Parquet."),
+        typer.Argument(
+            help="Folders of runs, folders holding runs, sqlite:///runs/rig.db, a folder of Parquet; or of studies."
+        ),
     ],
     out: Annotated[Path | None, typer.Option(help="Where to write; default: report/ in the (last) run.")] = None,
     index: Annotated[
@@ -36,8 +39,17 @@ def report(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    import reports
+    from rig.cli.study_report import report_studies, studies_in
 
+    if studies_in(runs):
+        if index is not None or export or what_if:
+            raise UsageProblem("--index, --export and --what-if are for runs of a line, not for studies")
+        report_studies(runs, out, as_json)
+        return
+    import reports
+    from reports.memory import keep_freed
+
+    keep_freed()
     records = reports.read(runs)
     where = out or _beside(runs[-1])
     several = reports.batches(records) > 1 if index is None else index

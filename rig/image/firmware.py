@@ -61,12 +61,16 @@ class ResetCauses(_Table):
     causes: dict[str, str]
 
 
+LogPhase = Literal["boot", "rf-calibration", "access-point", "running"]  # boot: the first line, running: complete
+
+
 class LogSigns(_Table):
     """The boot log. `versions` are regular expressions with a group `version`; all else is plain text, any of it.
 
     Markers are found even where another thread's print cut them in two. `hold`: until when the board must keep
     its power after a boot ("complete": until that marker; "init_done": until that one). `expected_s`: seconds
-    from power-on to `complete` on a healthy board, for choosing a time limit.
+    from power-on to `complete` on a healthy board, for choosing a time limit. `phases`: texts with which a phase of a
+    boot begins, for studies of the supply; `phase` adds those that every firmware has.
     """
 
     versions: tuple[Pattern, ...] = ()
@@ -82,6 +86,13 @@ class LogSigns(_Table):
     hold: Literal["complete", "init_done"] = "complete"
     expected_s: float = Field(gt=0, default=10.0)
     reset: ResetCauses | None = None
+    phases: dict[Literal["rf-calibration", "access-point"], tuple[Marker, ...]] = {}
+
+    def phase(self, name: LogPhase) -> tuple[str, ...]:
+        """The texts with which it begins, any of them; none: this firmware's log does not show it."""
+        if name == "boot":
+            return self.bootloader or self.app
+        return self.complete if name == "running" else self.phases.get(name, ())
 
 
 class FirmwareProfile(_Table):

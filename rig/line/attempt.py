@@ -38,7 +38,7 @@ _LOOK_S = 0.2
 # plugins that may be installed and that our own plans have no use for: a quarter second of CPU for each unit
 _UNUSED = ("xdist", "xdist.looponfail", "anyio", "doctest", "legacypath", "junitxml", "pastebin")
 _PYTEST = (sys.executable, "-m", "pytest")
-_SUITES = {"verify": "test_verify.py", "burn-in": "test_burn_in.py"}
+_SUITES = {"verify": "test_verify.py", "burn-in": "test_burn_in.py", "home": "test_home.py"}
 
 Progress = Callable[[str, str, str, int, int], None]
 """Called with (slot, unit, what, done, total)."""
@@ -218,6 +218,8 @@ class Attempt:
             words += [f"--provision={job.provision}"]
         if job.no_provision:
             words += ["--no-provision"]
+        words += [f"--home={job.home}"] if job.home else []
+        words += ["--no-home"] if job.no_home else []
         if stage.task == "burn-in" and (reboots := self.reboots or job.reboots):
             words += ["--reboots", str(reboots)]
         return words

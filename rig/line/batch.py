@@ -28,7 +28,7 @@ from rig.line.study import Study, new_seed
 from rig.records.events import Task
 from rig.toml import checked, nearest, read_toml
 
-PLANS: tuple[Task, ...] = ("convert", "recover", "verify", "burn-in")
+PLANS: tuple[Task, ...] = ("convert", "recover", "verify", "burn-in", "home")
 MOST = 10_000  # units of one pattern
 _PATTERN = re.compile(r"[^{}]*\{(?::0?\d{0,2}d?)?\}[^{}]*(?:\{check\})?")
 
@@ -46,10 +46,12 @@ class BatchTable(_Table):
     image: Path | None = None
     then: Path | None = None
     provision: Path | None = None
+    home: Path | None = None
     flasher: str | None = None
     reboots: int | None = Field(default=None, ge=1, le=10_000)
     operator: Literal["optional", "required"] = "optional"
     already_passed: Literal["refuse", "retest"] = "refuse"
+    shared: bool = False
     first_article: bool = False
     park_image: Path | None = None
 
@@ -220,6 +222,7 @@ class Batch:
             serials=self.rule(product),
             flasher=self.table.flasher or base.flasher,
             provision=self.table.provision or base.provision,
+            home=self.table.home or base.home,
             suite=self.suite or base.suite,
             reboots=self.table.reboots or base.reboots,
         )
@@ -254,7 +257,8 @@ def read_batch(path: Path) -> Batch:
         check_label(label)
     except UsageProblem as problem:
         raise UsageProblem(f"{path}: [label] {problem}") from None
-    files = {key: _placed(path, getattr(data.batch, key)) for key in ("image", "then", "provision", "park_image")}
+    named = ("image", "then", "provision", "home", "park_image")
+    files = {key: _placed(path, getattr(data.batch, key)) for key in named}
     table = data.batch.model_copy(update=files)
     serials = data.serials
     if serials is not None:
@@ -262,6 +266,7 @@ def read_batch(path: Path) -> Batch:
     rules = Rules(
         operator=table.operator,
         already_passed=table.already_passed,
+        shared=table.shared,
         first_article=table.first_article,
         park_image=table.park_image,
         retry=data.retry,

@@ -64,6 +64,9 @@ class Books:
                 self._started(event)
             elif isinstance(event, events.Labelled):
                 self.labelled.add(event.unit)
+            elif isinstance(event, events.UnitRefused):
+                if event.rule == "elsewhere" and event.unit not in self._courses:
+                    self.units.pop(event.unit, None)  # another station's: it is none of this run any more
             elif isinstance(event, events.Reworked):
                 self._reworked.add(event.unit)
                 self._known.pop(event.unit, None)  # its module may be another one

@@ -15,6 +15,7 @@ from __future__ import annotations
 from rig.chip.frames import ReplyParser
 from rig.errors import BenchBlocked, Coded
 from rig.line.place import Place
+from rig.line.record import UnitRecord
 from rig.uart.recorder import stray_bytes
 
 ROM_SAMPLE_S = 0.4  # how long the current is averaged, and both lines are listened to
@@ -58,6 +59,18 @@ def on_a_noisy_line(problem: Coded, strays: int) -> Coded:
         return problem
     said = f"{strays} bytes came on the flash line that nobody had asked for, so this may not be the board"
     return BenchBlocked("contact", f"{said}: {problem}")
+
+
+def tell_strays(record: UnitRecord, strays: int) -> None:
+    """Put on record how many bytes came on the flash line that nobody asked for, of a board whose flash agrees with
+    its plan all the same: what was damaged was asked for again. It says nothing of the board, but of its jig."""
+    record.measure("written_strays", strays, "B")
+    if strays >= STRAY:
+        record.note(
+            f"{strays} bytes came on the flash line that nobody had asked for; the flash agrees with the plan by the "
+            "chip's CRC. Look at the needles and the adaptor of this slot",
+            warning=True,
+        )
 
 
 def _require_quiet(place: Place, line: str, name: str, heard: bytes, strange: int) -> None:

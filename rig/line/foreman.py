@@ -93,6 +93,8 @@ class Line:
             streak = self._streak.ended(outcome) if turn.role == "unit" else None
         if turn.role == "unit" and outcome.good and self._queue.one_by_one:
             self.ask_approval(course.unit)
+        if course.code == "disk-full" and self._more_to_come():
+            self._stop_line("disk-full", f"{course.sentence}: make room")  # the next board would not fare better
         if golden is not None:
             self._stop_line("golden", golden)
         if streak is not None and self._more_to_come():

@@ -47,6 +47,8 @@ class Job:
     mac: str | None = None
     provision: Path | None = None
     no_provision: bool = False
+    home: Path | None = None
+    no_home: bool = False
     secrets: tuple[str, ...] = field(default=(), repr=False)
     backup: Literal["fast", "full"] = "fast"
     accept_no_backup: str | None = None
@@ -77,11 +79,13 @@ def check_job(slots: list[Slot], job: Job, *, somebody_there: bool, resume: bool
     if job.rules.operator == "required" and not job.operator:
         raise UsageProblem("an operator is required and nobody is there to ask: name one with --operator")
     golden = job.rules.golden.serial is not None
-    if len(job.units) <= len(slots) and not resume and not golden and job.study is None:
+    if len(job.units) <= len(slots) and not (resume or golden or job.study is not None or job.rules.shared):
         return
     which = "the boards must be put in again" if resume else "the next board must be put in"
     if golden and not resume:
         which = f"the golden unit {job.rules.golden.serial} must be put in and out"
+    if job.rules.shared:
+        which = "which board comes next depends on other stations"
     if job.study is not None:
         which = "a gage study moves each board from slot to slot"
     for slot in slots:
@@ -115,6 +119,7 @@ def job_to_dict(job: Job) -> dict[str, Any]:
         job,
         stages=tuple(replace(stage, image=_absolute(stage.image)) for stage in job.stages),
         provision=_absolute(job.provision),
+        home=_absolute(job.home),
         suite=_absolute(job.suite),
         bench=str(Path(job.bench).absolute()) if job.bench else "",
         rules=rules,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rig.bench.bench import Bench, Slot
-from rig.bench.slot import lease_slot
+from rig.bench.slot import lease_slot, moving_lock
 from rig.errors import Aborted, BenchBlocked, RigError
 from rig.line.prompts import Prompts, Question, Terminal
 from rig.line.queue import Turn
@@ -96,20 +96,29 @@ class Loader:
         """The change command, until it ends, takes too long, or the run is stopped."""
         told = {"RIG_SLOT": slot.name, "RIG_UNIT": turn.unit, "RIG_ROLE": turn.role, "RIG_FROM": turn.origin or ""}
         told |= {"RIG_UNIT_BEFORE": self._inside.pop(slot.name, ""), "RIG_RUN": self.run}
-        try:
-            process = subprocess.Popen(
-                command,
-                cwd=self._bench.path.parent,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                start_new_session=True,
-                env=os.environ | told,
-            )
-        except (OSError, ValueError) as problem:
-            raise BenchBlocked("no-current", f"its change command {command[0]} failed: {problem}") from None
+        with moving_lock(slot) as moving:
+            try:
+                process = subprocess.Popen(
+                    command,
+                    cwd=self._bench.path.parent,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    errors="replace",
+                    start_new_session=True,
+                    pass_fds=[moving],
+                    env=os.environ | told,
+                )
+            except (OSError, ValueError) as problem:
+                raise BenchBlocked("no-current", f"its change command {command[0]} failed: {problem}") from None
+            said = self._waited_for(process)
+        if process.returncode and not self.stopped.is_set():
+            last = said.strip().splitlines()[-1:] or [f"exit code {process.returncode}"]
+            raise BenchBlocked("no-current", f"its change command {command[0]} failed: {last[0]}")
+
+    def _waited_for(self, process: subprocess.Popen[str]) -> str:
+        """What it said until it ended, by itself or because it was killed."""
         deadline = time.monotonic() + _CHANGE_TIMEOUT_S
         said = ""
         while process.returncode is None:
@@ -120,9 +129,7 @@ class Loader:
                     with contextlib.suppress(ProcessLookupError):
                         os.killpg(process.pid, signal.SIGKILL)  # all that it started: nothing goes on moving
                 process.poll()  # what it left behind may hold its output open
-        if process.returncode and not self.stopped.is_set():
-            last = said.strip().splitlines()[-1:] or [f"exit code {process.returncode}"]
-            raise BenchBlocked("no-current", f"its change command {command[0]} failed: {last[0]}")
+        return said
 
 
 def _board(turn: Turn) -> str:

@@ -46,6 +46,7 @@ class Orders:
         workers: dict[str, Worker],
         stop: Callable[[], None],
         passed_before: Callable[[str], str | None],
+        claim: Callable[[str], None] = lambda unit: None,
     ) -> None:
         self._ground = ground
         self._queue = queue
@@ -55,6 +56,7 @@ class Orders:
         self._workers = workers
         self._stop = stop
         self._passed_before = passed_before
+        self._claim = claim
         self._retests: set[str] = set()
         self.operator = ground.job.operator
         self._orders: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -84,6 +86,7 @@ class Orders:
             return self._confirm(loading, text, _by(command), who)
         try:
             self._admit(text)
+            self._claim(text)
         except SerialRefused as problem:
             self._refused(text, slot, problem.rule, str(problem), who)
         try:

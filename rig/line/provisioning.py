@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rig.bench.product import Product
 from rig.errors import UnitFailed, UsageProblem
+from rig.home.config import Home
 from rig.image.contents.openbeken import ObkConfig
 from rig.image.contents.provision import Provision, load_provision
 from rig.image.contents.tuya import TuyaStorage, read_storage
@@ -18,13 +19,18 @@ from rig.uart.markers import find
 _ANY_MAC = "02:00:00:00:00:01"  # for a first look, before the board says its own
 
 
-def provision_of(product: Product, path: Path | None, *, off: bool = False) -> Provision | None:
-    """The file's provisioning, else the product's own; None with `off`. UsageProblem for a file that is none."""
+def provision_of(
+    product: Product, path: Path | None, *, off: bool = False, home: Home | None = None
+) -> Provision | None:
+    """The file's provisioning, else the product's own, else what `home` tells of its network; None with `off`.
+    UsageProblem for a file that is none."""
     if off and path is not None:
         raise UsageProblem("--provision and --no-provision: give one of the two")
     if off:
         return None
-    return product.provision if path is None else load_provision(path)
+    if path is not None:
+        return load_provision(path)
+    return product.provision or (None if home is None else home.as_provision())
 
 
 def check_provision(provision: Provision, target: Target, serials: Sequence[str]) -> tuple[str, ...]:

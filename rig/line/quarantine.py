@@ -12,8 +12,8 @@ class SlotHealth:
     """Counts, for each slot by itself, the units in a row that the bench was to blame for.
 
     A unit that was judged (pass, marginal, fail) shows that the slot works and begins the count anew: a bad board is
-    no bad slot. Aborted and unverified say nothing of the slot and change nothing. Not thread-safe: for the station's
-    own thread, or under its lock.
+    no bad slot. Aborted, unverified and a full disk say nothing of the slot and change nothing. Not thread-safe: for
+    the station's own thread, or under its lock.
     """
 
     def __init__(self, rule: Quarantine) -> None:
@@ -29,7 +29,7 @@ class SlotHealth:
         if outcome in _PROVES_THE_SLOT:
             self._blocked.pop(slot, None)
             return None
-        if outcome is not Outcome.BLOCKED:
+        if outcome is not Outcome.BLOCKED or code == "disk-full":
             return None
         codes = self._blocked.setdefault(slot, [])
         codes.append(code or "no code")

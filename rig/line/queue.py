@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rig.errors import UsageProblem
@@ -32,8 +32,9 @@ class Queue:
 
     `loaded`: slot -> unit whose board is in it at the start. `golden`: the golden unit's serial number. `one_by_one`:
     until the line is released as approved, one unit at a time (first article). `scanned`: units come by `scan`;
-    `units` then are all that may, unless `open_end`. `first`: units begun before all others, scanned or not.
-    """
+    `units` then are all that may, unless `open_end`. `first`: units begun before all others, scanned or not. `pick`:
+    which of these listed units may be begun now, where that is decided elsewhere; it is called under the queue's
+    lock."""
 
     def __init__(
         self,
@@ -48,8 +49,10 @@ class Queue:
         open_end: bool = False,
         one_by_one: bool = False,
         identified: bool = True,
+        pick: Callable[[Sequence[str]], str | None] = lambda units: units[0] if units else None,
     ) -> None:
         self._stopped = stopped
+        self._pick = pick
         self._slots = list(slots)
         self._loaded = dict(loaded or {})
         taken = {*first, *self._loaded.values()}
@@ -103,8 +106,9 @@ class Queue:
 
     def _take(self, slot: str, golden_due: Callable[[], bool]) -> Turn | None:
         if slot in self._loaded:
-            return Turn(self._loaded.pop(slot), loaded=True)
-        waiting = next((unit for unit in self._waiting if slot not in self._shunned.get(unit, ())), None)
+            may = self._pick([self._loaded[slot]]) is not None
+            return Turn(self._loaded.pop(slot), loaded=True) if may else None
+        waiting = self._pick([unit for unit in self._waiting if slot not in self._shunned.get(unit, ())])
         if waiting is None and slot not in self._assigned and not self._awaits_scan():
             return None
         if self._golden is not None and golden_due():
@@ -272,6 +276,28 @@ class Queue:
                 self._waiting.appendleft(unit)
             elif self._expected is not None:
                 self._expected.add(unit)
+            self._changed.notify_all()
+
+    def waiting(self) -> list[str]:
+        """Units that are known and not begun, the next ones first; not those that are yet to be scanned."""
+        with self._changed:
+            return [*self._loaded.values(), *self._waiting]
+
+    def drop(self, unit: str) -> bool:
+        """A unit is not to be begun here any more. False: it was begun, or is not in the queue."""
+        with self._changed:
+            there = unit in self._waiting
+            if there:
+                self._waiting.remove(unit)
+            for slot in [slot for slot, loaded in self._loaded.items() if loaded == unit]:
+                del self._loaded[slot]
+                there = True
+            self._changed.notify_all()
+            return there
+
+    def news(self) -> None:
+        """What may be picked may have changed."""
+        with self._changed:
             self._changed.notify_all()
 
     def identified(self) -> None:

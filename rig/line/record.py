@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rig.bench.product import Limits, Product
-from rig.errors import Aborted, BenchBlocked, Coded, RigError, UnitFailed
+from rig.errors import Aborted, BenchBlocked, Coded, RigError, UnitFailed, no_room
 from rig.image.planning.guard import Plan
 from rig.records import events
 from rig.records.backups import Backup
@@ -61,6 +61,9 @@ def judged(problem: BaseException, secrets: Sequence[str] = ()) -> tuple[Outcome
         return Outcome.FAIL, problem.code, sentence
     if isinstance(problem, RigError):
         return Outcome.BLOCKED, "crashed", sentence
+    if no_room(problem):
+        where = getattr(problem, "filename", None) or "the run's folder"
+        return Outcome.BLOCKED, "disk-full", f"no space is left on the disk of {scrub(str(where), secrets)}"
     return Outcome.BLOCKED, "crashed", f"{type(problem).__name__}: {sentence}"
 
 

@@ -140,8 +140,8 @@ def turns_of(found: Sequence[Event], golden: str | None) -> list[Happened]:
 
 def first_boards(job: Job, slots: Sequence[str]) -> dict[str, str]:
     """slot -> unit whose board is in it when a run begins: first unit, first slot. None where units are scanned, the
-    golden unit comes first, or a study draws the order."""
-    if job.scanned or job.rules.golden.serial is not None or job.study is not None:
+    golden unit comes first, a study draws the order, or which unit is next depends on other stations."""
+    if job.scanned or job.rules.golden.serial is not None or job.study is not None or job.rules.shared:
         return {}
     return dict(zip(slots, job.units, strict=False))
 

@@ -82,6 +82,7 @@ class Rules(_Rule):
 
     operator: Literal["optional", "required"] = "optional"
     already_passed: Literal["refuse", "retest"] = "retest"  # a unit that an earlier run passed; a batch file: refuse
+    shared: bool = False  # several stations work through the same list; each takes what none else has
     first_article: bool = False  # the first good unit waits for a person's approval before any other is begun
     retry: Retry = Retry()
     quarantine: Quarantine = Quarantine()

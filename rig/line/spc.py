@@ -22,7 +22,7 @@ _RUN = 8  # values in a row of rule 4, the longest that any rule looks back
 MEASURED = (
     "off_volts", "rom_current", "rail_volts", "backup_time", "boot_time", "steady_current", "steady_volts",
     "boot_time_worst", "boot_time_mean", "steady_current_worst", "steady_current_mean", "link_time", "read_time",
-    "erase_time", "program_time", "check_time",
+    "erase_time", "program_time", "check_time", "boot_peak_current", "boot_mean_current",
 )  # fmt: skip
 """What the rig's own plans measure as a number that varies."""
 

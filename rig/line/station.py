@@ -24,6 +24,7 @@ from rig.errors import Exit, RigError, UsageProblem
 from rig.line.attempt import Ground, Progress
 from rig.line.books import Books
 from rig.line.budget import Budget
+from rig.line.claims import Claims
 from rig.line.control import ControlServer, station_folder
 from rig.line.foreman import Line
 from rig.line.instruments import instruments_of, profiles_of
@@ -37,14 +38,17 @@ from rig.line.queue import Queue
 from rig.line.resume import Order, Past, close_past, first_boards, order_of, read_past, require_ended, sample_is_owed
 from rig.line.study import StudyQueue, cells_left, drawn, told
 from rig.line.suite import environment
+from rig.line.watchdog import Watchdog, WatchedJournal
 from rig.line.worker import Crew, Worker
 from rig.records import events
+from rig.records.claims import Claimant, is_named
 from rig.records.database import url_of
 from rig.records.events import Event, Outcome
 from rig.records.follower import Follower
 from rig.records.journal import Journal, JournalLost, read_journal
 from rig.records.lookup import passed_before
 from rig.records.run import RunFolder
+from rig.records.share import Share
 from rig.records.sink import SinkServer
 from rig.scrub import scrub
 
@@ -95,6 +99,9 @@ class Station:
         self._ready = threading.Event()
         self._lost: JournalLost | None = None
         self._ended = False
+        self._watchdog = Watchdog.of_environment()
+        self._claims = self._claims_of()
+        self._share: Share | None = None
 
     # -- the run ---------------------------------------------------------------------------------------
 
@@ -108,24 +115,34 @@ class Station:
         if self._resume:
             require_ended(self.folder)
         with contextlib.ExitStack() as stack:
+            stack.callback(self._watchdog.close)
             stack.callback(self._loader.standby.close)
             locks = {slot.name: stack.enter_context(self._lock(slot)) for slot in self.slots}
-            journal = stack.enter_context(Journal(self.folder.journal))
+            journal = stack.enter_context(WatchedJournal(self.folder.journal, self._watchdog))
             place = stack.enter_context(station_folder())
             server = stack.enter_context(SinkServer(journal, on_event=self._seen, folder=place))
             past = self._past()
+            unasked = self._claim_list() if past is None else None
             self._put_down = server.emit
             order = self._begin(self._record, past, journal)
+            if unasked is not None:
+                self._record(events.Noted(level="warning", text=f"units are begun unasked for now: {unasked}"))
             ground = Ground(
                 self.bench, self.job, self.folder, self._books, self._record, server.address, locks,
                 self._loader.confirm_off, self._stopped, self._progress, self._operator, server.settle,
                 prefork=self._prefork(stack),
             )  # fmt: skip
             line = self._set_up(stack, ground, order, past)
+            self._watchdog.ready()
             self._work(line)
+            self._watchdog.stopping()
             if self._lost is not None:
                 raise self._lost
             self._prompts.close()
+            if self._claims is not None:
+                self._claims.close()
+            if self._share is not None:
+                self._share.close()
             self._note_what_is_left(server.emit)
             code = self._exit_code()
             server.emit(events.RunEnded(run=self.folder.id, exit_code=int(code), duration_s=time.monotonic() - began))
@@ -134,6 +151,7 @@ class Station:
 
     def stop(self) -> None:
         """Ask every unit to end; their outputs go off. Returns at once."""
+        self._watchdog.stopping()
         if not self._stopping:  # a second signal within the first one must not wait for what that one holds
             self._stopping = True
             self._stopped.set()
@@ -146,6 +164,16 @@ class Station:
         if self._orders is None:
             raise UsageProblem("the run has not begun yet")
         return self._orders.do(command)
+
+    def note(self, text: str) -> None:
+        """A warning on record, while the run lasts. Thread-safe."""
+        self._warn(text)
+
+    def finish(self, why: str) -> None:
+        """Nothing more is begun, for a reason that goes on record; what is at work ends. Thread-safe."""
+        self._warn(why)
+        with contextlib.suppress(UsageProblem):  # it is over already
+            self.do({"do": "finish"})
 
     # -- before the first unit -------------------------------------------------------------------------
 
@@ -190,6 +218,8 @@ class Station:
         }
         if past is None:
             emit(self._run_started(tools))
+            if cited := self.slots[0].product.supply.cited:
+                emit(events.Noted(text=f"supply settings: {cited}"))
             order = self._first_order(emit)
         else:
             close_past(past, self.slots, emit, self._loader.confirm_off)
@@ -197,7 +227,7 @@ class Station:
                 events.RunResumed(
                     run=self.folder.id,
                     command=self.job.command,
-                    station=platform.node(),
+                    station=self._name,
                     operator=self.job.operator,
                     tools=tools,
                 )
@@ -209,6 +239,26 @@ class Station:
             text = f"a calibration past its date was waived: {self.job.waive_calibration}"
             emit(events.Noted(level="warning", text=text))
         return order
+
+    def _claims_of(self) -> Claims | None:
+        """Where stations share a database, what units may be begun is asked there."""
+        job, records = self.job, self.bench.config.records
+        if records.url is None or job.study is not None:
+            return None
+        if not is_named({"units": job.units, "scanned": job.scanned}):
+            return None
+        product, rules = self.slots[0].product.name, job.rules
+        who = Claimant(
+            self.folder.id, self._name, product, job.stages[-1].task, job.batch, rules.already_passed == "refuse"
+        )
+        ahead = records.ahead * len(self.slots) if rules.shared else None
+        return Claims(self._url, who, self.folder.path.parent, offline=records.offline, ahead=ahead)
+
+    def _claim_list(self) -> str | None:
+        """A list that is this run's alone is claimed before its first word; see `Claims.claim_all`."""
+        if self._claims is None or self.job.scanned or self.job.rules.shared:
+            return None
+        return self._claims.claim_all(self.job.units)
 
     def _first_order(self, emit: Callable[[Event], None]) -> Order:
         study, names = self.job.study, [slot.name for slot in self.slots]
@@ -222,7 +272,7 @@ class Station:
         return events.RunStarted(
             run=self.folder.id,
             command=self.job.command,
-            station=platform.node(),
+            station=self._name,
             bench=self.bench.name,
             simulated=self.bench.simulated,
             speed=self.bench.speed,
@@ -248,6 +298,7 @@ class Station:
             order.rest, names, self._stopped, first=order.first, loaded=order.loaded, golden=job.rules.golden.serial,
             scanned=job.scanned, open_end=job.scanned and not job.units, identified=not asks_who,
             one_by_one=job.rules.first_article and not (past is not None and past.approved),
+            **({} if self._claims is None else {"pick": self._claims.pick}),
         ) if job.study is None else StudyQueue(
             order.cells, names, self._stopped, inside=order.loaded, identified=not asks_who
         )  # fmt: skip
@@ -263,9 +314,20 @@ class Station:
         crew = Crew(ground, queue, prompts, self._loader, budget, live, line, resumed=past is not None)
         self._workers = {slot.name: Worker(crew, slot) for slot in self.slots}
         before = self._passed_before if job.rules.already_passed == "refuse" else lambda unit: None
-        self._orders = Orders(ground, queue, prompts, line, live, self._workers, self.stop, before)
+        claim = self._claims.scanned if self._claims is not None else lambda unit: None
+        self._orders = Orders(ground, queue, prompts, line, live, self._workers, self.stop, before, claim)
         self._ready.set()
-        self._follower = stack.enter_context(Follower(self._url, self.folder, self._warn))
+        records = self.bench.config.records
+        shares = None if records.url is None else self._name
+        self._follower = stack.enter_context(Follower(self._url, self.folder, self._warn, station=shares))
+        self._follower.poke()
+        if records.artifacts is not None:
+            where = self.bench.path.parent / records.artifacts
+            self._share = Share(self.folder.path.parent, where, self._warn)
+            stack.callback(self._share.close)
+        if self._claims is not None:
+            stack.callback(self._claims.close)
+            self._claims.follow(queue, ground.emit)
         stack.callback(prompts.close)
         if asks_who:
             self._orders.ask_operator()
@@ -305,6 +367,7 @@ class Station:
         while left := [worker for worker in left if not worker.join(_LOOK_S / len(left))]:
             with contextlib.suppress(JournalLost):  # whoever wrote last has told
                 line.look()
+            self._watchdog.beat(self._status)
         image = self.job.rules.park_image
         if image is not None and not self._stopped.is_set() and self._lost is None:
             stage = Stage("convert", image)
@@ -316,7 +379,9 @@ class Station:
             for thread in parking:
                 thread.start()
             for thread in parking:
-                thread.join()
+                while thread.is_alive():
+                    thread.join(_LOOK_S)
+                    self._watchdog.beat(self._status)
 
     def _park(self, worker: Worker, stage: Stage) -> None:
         try:
@@ -329,12 +394,17 @@ class Station:
 
     def _note_what_is_left(self, emit: Callable[[Event], None]) -> None:
         left = self._queue.left()
-        if left and not self._stopped.is_set():
-            why = "no slot was left to work in"
-            if len(self._queue.out) < len(self.slots):
-                why = "the line was stopped" if self._queue.line is not None else "the run was ended before"
-            what = "unit(s)" if self.job.study is None else "measurement(s) of the study"
-            emit(events.Noted(level="warning", text=f"{left} {what} were not started: {why}"))
+        if not left:
+            return
+        why = "no slot was left to work in"
+        if self._stopped.is_set():
+            why = "the run was stopped"
+        elif len(self._queue.out) < len(self.slots):
+            why = "the line was stopped" if self._queue.line is not None else "the run was ended before"
+        what, details = "measurement(s) of the study", {}
+        if self.job.study is None:
+            what, details = "unit(s)", {events.NOT_BEGUN: left}  # reports count them
+        emit(events.Noted(level="warning", text=f"{left} {what} were not started: {why}", details=details))
 
     def _exit_code(self) -> Exit:
         outcomes = set(self._books.outcomes().values())
@@ -357,6 +427,8 @@ class Station:
         self._books.take(event)
         if self._live is not None:
             self._live.take(event)
+        if self._claims is not None and isinstance(event, events.UnitStarted):
+            self._claims.begun(event.unit)
         if self._follower is not None:
             self._follower.poke()
         self._on_event(event)
@@ -385,11 +457,17 @@ class Station:
         """A sentence on the earlier run that a unit passed; None too where that cannot be told."""
         try:
             product, task, runs = self.slots[0].product.name, self.job.stages[-1].task, self.folder.path.parent
-            return passed_before(self._url, unit, product, task, runs=runs)
+            away = self._claims is not None and self._claims.away
+            return passed_before(runs if away else self._url, unit, product, task, runs=runs)
         except RigError:
             return None
 
     # -- how it stands ---------------------------------------------------------------------------------
+
+    @property
+    def _name(self) -> str:
+        """Of this station, as records call it."""
+        return self.bench.config.records.station or platform.node()
 
     @property
     def _url(self) -> str:
@@ -414,6 +492,14 @@ class Station:
         is_open = self._units_total() is None and not self._queue.closed
         return found | {"remaining": None} if is_open else found
 
+    def _status(self) -> str:
+        """How it stands, in a line. What all workers need is asked for it, so it comes only while that is there."""
+        standing = self._standing()
+        counts = [f"{count} {name}" for name, count in standing["counters"].items() if count]
+        why = f" ({standing['why']})" if standing["why"] else ""
+        asked = f"; {len(standing['prompts'])} question(s) open" if standing["prompts"] else ""
+        return f"run {self.folder.id} {standing['state']}{why}: {', '.join(counts) or 'no unit yet'}{asked}"
+
     def _standing(self) -> dict[str, Any]:
         queue, why = self._queue, None
         if self._ended:
@@ -424,6 +510,8 @@ class Station:
             state = "stopped-line"
         elif queue.waits_for_operator:
             state, why = "waiting", "nobody has said who works here"
+        elif self._claims is not None and (held := self._claims.holding) is not None:
+            state, why = "waiting", held
         else:
             state = "running"
         return {

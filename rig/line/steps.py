@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from rig.bench.product import BOOT_PEAK
 from rig.errors import BenchBlocked, Coded
 from rig.flashers.base import ChipIdentity
 from rig.flashers.fit import require_chip
@@ -23,6 +24,7 @@ from rig.records.blocks import BlockStore
 
 STEADY_SAMPLE_S = 1.0
 _STEADY_LOOKS = 5  # choice
+_INRUSH_S = 0.3  # of the board's time: capacitors charge, and the meter averages over what was before (choice)
 _BOOT_S = 30.0  # where a product does not say how long a boot may take
 
 
@@ -136,6 +138,7 @@ def prove_boot(
     Raises UnitFailed with what the log says of the board, BenchBlocked("weak-supply") for a rail that sagged.
     """
     record, seen = place.record, boot(place)
+    measure_drawn(place)
     if seen is None:
         record.measure("boot_proof", "none")
         return None
@@ -151,6 +154,19 @@ def prove_boot(
     judge(seen)
     record.measure("boot_time", seen.seconds, "s", low="not-complete", high="not-complete")
     return seen
+
+
+def measure_drawn(place: Place) -> None:
+    """What the board drew while it booted, as the supply's meter shows it: judged against what the study that the
+    product's supply settings lean on found to be enough. Where a boot is over before the meter shows anything of it
+    (a simulated board at a high speed) nothing is measured, and a product that cites a study is told so."""
+    drawn = place.power.drawn(_INRUSH_S / place.bench.speed)
+    if drawn is None:
+        if place.slot.product.supply.study is not None:
+            place.record.note("the boot was over before the supply's meter showed its current: it is not measured")
+        return
+    place.record.measure(BOOT_PEAK, drawn.peak, "A")
+    place.record.measure("boot_mean_current", drawn.mean, "A")
 
 
 def require_steady(place: Place, suffix: str = "") -> float:

@@ -28,6 +28,7 @@ from rig.panel.pages import STATIC, Parts, page, parts, shown
 from rig.panel.plot import power_of
 from rig.panel.runs import Runs, RunView
 from rig.panel.shield import FOREIGN, Shield
+from rig.panel.stations import ORDER, Stations
 
 TICK_S = 0.25
 MOST_WATCHERS = 64
@@ -37,14 +38,15 @@ _PICTURES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", "
 _LARGEST_PICTURE = 8 << 20  # bytes
 
 
-def make_app(runs: Path, access: Access) -> FastAPI:
-    """The application over a folder of runs."""
-    return _Panel(Runs(runs), access).app
+def make_app(runs: Path, access: Access, database: str | None = None) -> FastAPI:
+    """The application over a folder of runs; with the URL of the database that stations share over them all, too."""
+    return _Panel(Runs(runs), access, None if database is None else Stations(database)).app
 
 
 class _Panel:
-    def __init__(self, runs: Runs, access: Access) -> None:
+    def __init__(self, runs: Runs, access: Access, stations: Stations | None = None) -> None:
         self.runs = runs
+        self.stations = stations
         self.access = access
         self.watchers = 0
         self._seen: dict[str, tuple[float, Parts]] = {}
@@ -66,6 +68,7 @@ class _Panel:
         get("/runs/{run}/attempts/{number}/page")(self.unit_page)
         get("/runs/{run}/attempts/{number}/log")(self.boot_log)
         get("/units", response_class=HTMLResponse)(self.unit)
+        get("/stations", response_class=HTMLResponse)(self.overview)
         app.add_exception_handler(StarletteHTTPException, self._missing)
         self.app = app
 
@@ -217,6 +220,11 @@ class _Panel:
             raise HTTPException(404)
         return PlainTextResponse(log)
 
+    def overview(self) -> str:
+        if self.stations is None:
+            raise HTTPException(404)
+        return self._page("stations.html", found=self.stations.look(), order=ORDER)
+
     # -- look-ups --------------------------------------------------------------------------------------
 
     def _find(self, run: str) -> RunView:
@@ -233,7 +241,8 @@ class _Panel:
         return view, mine
 
     def _page(self, template: str, **values: Any) -> str:
-        return page(template, needs_login=self.access.needs_login, **values)
+        has_stations = self.stations is not None
+        return page(template, needs_login=self.access.needs_login, has_stations=has_stations, **values)
 
     async def _missing(self, request: Request, problem: Exception) -> Response:
         status = getattr(problem, "status_code", 500)

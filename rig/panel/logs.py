@@ -12,8 +12,9 @@ from pathlib import Path
 
 from reports.text import shown_log
 from rig.bench.bench import read_bench
-from rig.bench.product import load_product
+from rig.bench.product import Product, load_product
 from rig.errors import RigError
+from rig.home.config import Home, load_home
 from rig.image.contents.provision import Provision, load_provision
 from rig.panel.tail import last_bytes
 from rig.records.events import RunStarted
@@ -37,31 +38,42 @@ def secrets_of(started: RunStarted | None) -> tuple[str, ...] | None:
     """
     if started is None or started.job.get("no_provision"):
         return ()
-    file, bench = started.job.get("provision"), started.job.get("bench")
+    file, home, bench = (started.job.get(key) for key in ("provision", "home", "bench"))
     now = int(time.monotonic() / _HOLDS_S)
-    found = _secrets(str(file) if file else None, started.product, str(bench) if bench else None, now)
+    named = (str(file) if file else None, str(home) if home else None, started.product)
+    found = _secrets(*named, str(bench) if bench else None, now)
     if "convert" not in started.tasks:
         return found[0] if found is not None else ()
     return found[0] if found is not None and found[1] <= started.utc.timestamp() else None
 
 
 @lru_cache(maxsize=64)
-def _secrets(file: str | None, product: str, bench: str | None, now: int) -> tuple[tuple[str, ...], float] | None:
-    """The secrets, and when the files that they come from were changed last (seconds since 1970)."""
+def _secrets(
+    file: str | None, home: str | None, product: str, bench: str | None, now: int
+) -> tuple[tuple[str, ...], float] | None:
+    """The secrets of provisioning and of the network at home, and when the files that they come from were changed
+    last (seconds since 1970)."""
     try:
-        provision = load_provision(Path(file)) if file else _of_product(product, bench)
-        if provision is None:
-            return (), 0.0
-        files = [*([Path(file)] if file else []), *provision.secret_files()]
-        return provision.secrets(), max((path.stat().st_mtime for path in files), default=0.0)
+        own = None if file and home else _of_product(product, bench)
+        files = [Path(each) for each in (file, home) if each]
+        told: list[Provision | Home | None] = [
+            load_provision(Path(file)) if file else own.provision if own else None,
+            load_home(Path(home)) if home else own.home if own else None,
+        ]
+        secrets: list[str] = []
+        for each in told:
+            if each is not None:
+                files += each.secret_files()
+                secrets += each.secrets()
+        return tuple(dict.fromkeys(secrets)), max((path.stat().st_mtime for path in files), default=0.0)
     except (RigError, OSError):
-        return None if file or bench else ((), 0.0)
+        return None if file or home or bench else ((), 0.0)
 
 
-def _of_product(product: str, bench: str | None) -> Provision | None:
-    """What the product's own profile gives each unit; a bench's file may name a folder of such."""
+def _of_product(product: str, bench: str | None) -> Product:
+    """The product's own profile; a bench's file may name a folder of such."""
     folders = read_bench(Path(bench)).profiles("products") if bench and Path(bench).is_file() else ()
-    return load_product(product, folders).provision
+    return load_product(product, folders)
 
 
 def last_lines(folder: Path, secrets: tuple[str, ...] | None, count: int) -> list[str]:

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from reports import text
 from rig.codes import CODES
 from rig.panel.line import MEANT, STATES, WORDS, Line
+from rig.panel.stations import ago
 
 FOLDER = Path(__file__).parent
 STATIC = FOLDER / "static"
@@ -54,7 +55,7 @@ def _environment() -> Environment:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     made.filters |= {
-        "shown": shown, "sentence": sentence, "share": share, "clock": clock, "number": text.number,
+        "shown": shown, "sentence": sentence, "share": share, "clock": clock, "ago": ago, "number": text.number,
         "seconds": text.seconds,
         "value": text.value, "cells": text.against_limits, "size": text.size, "command": json.dumps,
     }  # fmt: skip

@@ -79,9 +79,12 @@ def listen(host: str, port: int) -> socket.socket:
     return made
 
 
-def serve(runs: Path, access: Access, place: socket.socket, tls_cert: Path | None, tls_key: Path | None) -> None:
+def serve(
+    runs: Path, access: Access, place: socket.socket, tls_cert: Path | None, tls_key: Path | None,
+    database: str | None = None,
+) -> None:  # fmt: skip
     """Until Ctrl-C or SIGTERM."""
-    uvicorn.Server(config_of(make_app(runs, access), tls_cert, tls_key)).run(sockets=[place])
+    uvicorn.Server(config_of(make_app(runs, access, database), tls_cert, tls_key)).run(sockets=[place])
 
 
 def config_of(app: FastAPI, tls_cert: Path | None, tls_key: Path | None) -> uvicorn.Config:

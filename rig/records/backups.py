@@ -82,13 +82,13 @@ class BackupStore:
         if self.first(identity) is None:
             meta = asdict(backup) | {"path": backup.path.name, "utc": datetime.now(UTC).isoformat()}
             write_durably(self._board(identity) / "first", json.dumps(meta) + "\n", private=True)
+        fsync_dir(self._board(identity))  # also what an earlier try, which failed or was killed, has only renamed
         return backup
 
     def _make(self, folder: Path) -> None:
-        """A folder that survives a power cut, as what is put in it must."""
-        if not folder.is_dir():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fsync_dir(folder.parent)
+        """A folder that survives a power cut, as what is put in it must; also one that an earlier try made."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fsync_dir(folder.parent)
 
     def _board(self, identity: str) -> Path:
         return self.folder / safe_name(identity)

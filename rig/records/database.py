@@ -1,7 +1,8 @@
 """The database: all runs' records in tables that can be asked, derived from the journals and never ahead of them.
 
 It may be deleted at any time; `rebuild` makes it again. Nothing in a run waits for it. SQLite in `runs/rig.db` by
-default, 0600; any URL of SQLAlchemy's otherwise. SQLAlchemy is imported on first use, since it takes 0.3 s.
+default, 0600; any URL of SQLAlchemy's otherwise, which several stations may share. SQLAlchemy is imported on first
+use, since it takes 0.3 s.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rig.errors import RigError, UsageProblem
+from rig.records.claims import conflicts, settle
+from rig.records.layout import DatabaseProblem, NoDatabase, alone, check_layout
+from rig.records.leash import leashed
 from rig.records.rows import Row, Rows
 from rig.records.run import RunFolder
 
@@ -26,10 +30,11 @@ FILE = "rig.db"
 BY_LINE = ("phases", "measurements", "backups", "artifacts", "entries")
 TABLES = ("runs", "instruments", "attempts", *BY_LINE)
 PATIENCE_S = 5.0  # how long another writer of the database is waited for
+SILENCE = 5.0  # times that: a server that says nothing for so long to one statement has gone
+_checked: set[str] = set()  # servers whose layout was looked at; a file may be another one the next time
+AT_ONCE = 2000  # rows in one statement, so that none takes long
 
-
-class DatabaseProblem(RigError):
-    """The database cannot be read or written. No run depends on it."""
+__all__ = ["DatabaseProblem", "bring_up", "contents", "ingest", "opened", "rebuild", "url_of"]
 
 
 def default_url(runs: Path) -> str:
@@ -54,8 +59,11 @@ def file_of(url: str) -> Path | None:
 
 
 @contextlib.contextmanager
-def opened(url: str, *, write: bool = False, patience_s: float = PATIENCE_S) -> Iterator[Connection]:
-    """One transaction on the database; its tables are made if it is to be written to.
+def opened(
+    url: str, *, write: bool = False, patience_s: float = PATIENCE_S, layout: bool = True
+) -> Iterator[Connection]:
+    """One transaction on the database; its tables are made if it is to be written to, and looked at unless `layout`
+    is False. A server is waited for as `patience_s` says, and never for good.
 
     Raises DatabaseProblem: it is not there, locked, damaged, full, of another layout.
     """
@@ -64,14 +72,21 @@ def opened(url: str, *, write: bool = False, patience_s: float = PATIENCE_S) -> 
 
         engine = _engine(url, write, patience_s)
     except (ImportError, OSError) as problem:
-        raise DatabaseProblem(f"The database {shown_url(url)} cannot be used: {problem}.") from problem
+        hint = " (pip install -e '.[stations]')" if isinstance(problem, ImportError) and "psycopg" in url else ""
+        raise DatabaseProblem(f"The database {shown_url(url)} cannot be used: {problem}{hint}.") from problem
     except sa.exc.SQLAlchemyError as problem:
         raise UsageProblem(f"{shown_url(url)} is no database's URL: {_said(problem)}") from problem
     try:
-        with engine.begin() as connection:
-            _check_layout(connection, url, write)
+        with leashed(engine, SILENCE * patience_s), engine.begin() as connection:
+            if layout and url not in _checked:
+                check_layout(connection, shown_url(url), write)
             yield connection
+        if not layout:
+            _checked.discard(url)  # it may be another one now
+        elif file_of(url) is None:
+            _checked.add(url)
     except (sa.exc.SQLAlchemyError, OSError, OverflowError) as problem:
+        _checked.discard(url)
         verb = "written" if write else "read"
         raise DatabaseProblem(f"The database {shown_url(url)} cannot be {verb}: {_said(problem)}.") from problem
     finally:
@@ -103,7 +118,8 @@ def ingest(url: str, runs: Iterable[RunFolder | Path]) -> list[str]:
         rows, broken = read_rows(folder)
         with opened(url, write=True) as connection:
             remarks += filter(None, (broken, bring_up(connection, rows, folder)))
-    return remarks
+            remarks += [each.sentence for each in conflicts(connection, run)]
+    return list(dict.fromkeys(remarks))
 
 
 def read_rows(folder: RunFolder, upto: int | None = None) -> tuple[Rows, str | None]:
@@ -128,6 +144,7 @@ def bring_up(connection: Connection, rows: Rows, folder: RunFolder, *, anew: boo
 
     runs = _table("runs")
     run = rows.run["run"]
+    alone(connection, f"run {run}")
     known = connection.execute(sa.select(runs.c.lines, runs.c.bytes, runs.c.head).where(runs.c.run == run)).first()
     since, remark = 0, None
     if known is not None:
@@ -144,6 +161,7 @@ def bring_up(connection: Connection, rows: Rows, folder: RunFolder, *, anew: boo
             )
     _remove(connection, rows, since)
     _insert(connection, rows, since)
+    settle(connection, rows, since)
     return remark
 
 
@@ -222,7 +240,7 @@ def _engine(url: str, write: bool, patience_s: float) -> Any:
         file.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
     elif not file.exists():
-        raise DatabaseProblem(f"There is no database {file}; `rig records rebuild` makes it.")
+        raise NoDatabase(f"There is no database {file}; `rig records rebuild` makes it.")
     engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args={"timeout": patience_s})
 
     @sa.event.listens_for(engine, "connect")
@@ -237,35 +255,25 @@ def _engine(url: str, write: bool, patience_s: float) -> Any:
 
 
 def _network(url: str, patience_s: float) -> dict[str, Any]:
-    """What keeps a database that is away, or one that others have locked, from being waited for by the minute. For
-    PostgreSQL (libpq's words); other databases have their own in the URL."""
+    """What keeps a database that is away, or one that others have locked, from being waited for by the minute, and
+    one whose client went away from keeping its locks. For PostgreSQL (libpq's words); others have their own in the
+    URL."""
     if not url.startswith("postgresql"):
         return {}
     milliseconds = int(patience_s * 1000)
+    server = {
+        "lock_timeout": milliseconds, "idle_in_transaction_session_timeout": int(SILENCE * milliseconds),
+        "tcp_keepalives_idle": 5, "tcp_keepalives_interval": 2, "tcp_keepalives_count": 3,
+    }  # fmt: skip
     return {
         "connect_timeout": max(2, round(patience_s)),
         "tcp_user_timeout": milliseconds,
-        "options": f"-c lock_timeout={milliseconds}",
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "application_name": "rig",
+        "options": " ".join(f"-c {name}={value}" for name, value in server.items()),
     }
-
-
-def _check_layout(connection: Connection, url: str, write: bool) -> None:
-    import sqlalchemy as sa
-
-    from rig.records.models import LAYOUT, Base
-
-    table = _table("layout")
-    if not sa.inspect(connection).has_table(table.name):
-        if not write:
-            raise DatabaseProblem(f"The database {shown_url(url)} is empty; `rig records rebuild` fills it.")
-        Base.metadata.create_all(connection)
-        connection.execute(table.insert(), {"version": LAYOUT})
-    found = connection.execute(sa.select(table.c.version)).scalar()
-    if found != LAYOUT:
-        raise DatabaseProblem(
-            f"The database {shown_url(url)} is of another rig (layout {found}, this one has {LAYOUT}); delete it, "
-            "then `rig records rebuild`."
-        )
 
 
 def _known(url: str) -> dict[str, int]:
@@ -315,8 +323,8 @@ def _insert(connection: Connection, rows: Rows, since: int) -> None:
         by_line = rows.by_line[name]
         told[name] = by_line[bisect_right(by_line, since, key=lambda row: int(row["line"])) :]
     for name, new in told.items():
-        if new:
-            connection.execute(_table(name).insert(), new)
+        for start in range(0, len(new), AT_ONCE):
+            connection.execute(_table(name).insert(), new[start : start + AT_ONCE])
 
 
 def shown_url(url: str) -> str:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 SCHEMA = 3  # 2: `planned`, and the task of a unit's attempt; 3: batches, prompts, resumed runs, the chain
 
-Task = Literal["convert", "recover", "restore", "verify", "burn-in", "suite"]
+Task = Literal["convert", "recover", "restore", "verify", "burn-in", "home", "suite"]
 Role = Literal["unit", "golden"]
 """A golden unit proves the bench, not the batch: it counts in no yield."""
 
@@ -247,6 +247,9 @@ class UnitEnded(_Event):
     supply_off_confirmed: bool | None = None  # output read back off at the end; None: could not be asked
 
 
+NOT_BEGUN = "not_begun"  # in a note's details: how many of the units asked for its run left alone
+
+
 class Noted(_Event):
     """Something worth telling that is neither a step nor a number (a waiver, a retry, a guard's refusal)."""
 
@@ -260,7 +263,8 @@ class Noted(_Event):
 
 class UnitRefused(_Event):
     """A unit that was asked for and is not worked on. `rule`: `pattern`, `check-digit`, `duplicate`,
-    `already-passed`, `not-in-batch`, `in-work`."""
+    `already-passed`, `not-in-batch`, `in-work`; `elsewhere`: another station has or had it, and it is none of this
+    run's any more; `database-away`: whether one does could not be asked."""
 
     kind: Literal["unit-refused"] = "unit-refused"
     unit: str
@@ -317,7 +321,7 @@ class SlotBack(_Event):
 
 class LineStopped(_Event):
     """No further unit is begun until a person lets the line go on. `rule`: `streak`, `golden`, `spc`,
-    `first-article`."""
+    `disk-full`, `first-article`."""
 
     kind: Literal["line-stopped"] = "line-stopped"
     rule: str

@@ -46,7 +46,7 @@ def find_kept(spec: str, runs: Path) -> KeptBackup:
     where, _, unit = spec.rstrip("/").rpartition("/")
     if not where or not unit:
         raise UsageProblem(f"--from {spec}: name a run and a unit in it, like {runs}/20261122-171500-ab12/SN001")
-    run = RunFolder.open(Path(where) if Path(where).is_dir() else runs / where)
+    run = RunFolder.named(where, runs)
     found, _ = read_journal(run.journal)
     units = {event.unit for event in found if isinstance(event, BackupKept | UnitEnded)}
     if unit not in units:

@@ -58,8 +58,9 @@ def passed_before(
     last = max(tried, key=lambda row: (row["started"], row["attempt"]), default=None)
     if last is None or not Outcome(last["outcome"]).good or any(when > last["started"] for when in reworks):
         return None
+    where = f" at station {last['station']}" if last["station"] else ""
     return (
-        f"{unit} passed in run {last['run']} on {last['started']:%Y-%m-%d %H:%M} UTC "
+        f"{unit} passed in run {last['run']}{where} on {last['started']:%Y-%m-%d %H:%M} UTC "
         f"(attempt {last['attempt']}, {last['outcome']})"
     )
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Index
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Double, Index, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
-LAYOUT = 2  # of these tables; a database of another layout is built anew
+LAYOUT = "0003"  # of these tables: the last revision in rig/records/migrations
 
 
 class Utc(TypeDecorator[datetime]):
@@ -35,14 +35,14 @@ class Utc(TypeDecorator[datetime]):
 class Base(DeclarativeBase):
     """All of them."""
 
-    type_annotation_map = {dict[str, Any]: JSON, list[Any]: JSON, datetime: Utc}  # noqa: RUF012
+    type_annotation_map = {dict[str, Any]: JSON, list[Any]: JSON, datetime: Utc, float: Double}  # noqa: RUF012
 
 
 class Layout(Base):
-    """Which layout of the tables this database has: one row."""
+    """Which layout of the tables this database has: one row, as alembic keeps it."""
 
-    __tablename__ = "layout"
-    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    __tablename__ = "alembic_version"
+    version_num: Mapped[str] = mapped_column(String(32), primary_key=True)
 
 
 class Run(Base):
@@ -209,6 +209,34 @@ class Entry(Base):
     text: Mapped[str]
     details: Mapped[dict[str, Any]]
 
+
+class Claim(Base):
+    """Whose a unit is: the run that works on it, or did last. One row a unit of a product and task, so that no two
+    stations can have it. `outcome` None: it is at work, or about to be. Not of the journals alone: a station claims a
+    unit before its journal has it."""
+
+    __tablename__ = "claims"
+    product: Mapped[str] = mapped_column(primary_key=True)
+    task: Mapped[str] = mapped_column(primary_key=True)
+    unit: Mapped[str] = mapped_column(primary_key=True)
+    batch: Mapped[str | None]
+    run: Mapped[str] = mapped_column(index=True)
+    station: Mapped[str | None]
+    since: Mapped[datetime]
+    ended: Mapped[datetime | None]
+    outcome: Mapped[str | None]
+
+
+class StationRow(Base):
+    """When a station was last heard, by the database's clock, and what it was at."""
+
+    __tablename__ = "stations"
+    station: Mapped[str] = mapped_column(primary_key=True)
+    heard: Mapped[datetime]
+    run: Mapped[str | None]
+
+
+Index("ix_attempts_unit", Attempt.__table__.c.unit, Attempt.__table__.c.product, Attempt.__table__.c.task)
 
 for _table in (Phase, Measurement, BackupRow, Artifact, Entry):
     Index(f"ix_{_table.__tablename__}_unit", _table.__table__.c.run, _table.__table__.c.unit)

@@ -65,6 +65,12 @@ class RunFolder:
             raise UsageProblem(f"There is no run {path}.{hint}")
         raise UsageProblem(f"{path} is not a run's folder: it has no {JOURNAL}.{hint}")
 
+    @classmethod
+    def named(cls, spec: str | Path, runs: Path) -> RunFolder:
+        """A run by its folder, or by its id among `runs`. Raises as `open` does."""
+        path = Path(spec)
+        return cls.open(path if path.is_dir() or path.parent != Path() else runs / path)
+
     @property
     def id(self) -> str:
         return self.path.resolve().name

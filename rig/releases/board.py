@@ -25,7 +25,7 @@ from rig.flashers.fit import require_chip
 from rig.flashers.native import BLOCK, NativeFlasher
 from rig.flashers.session import Session
 from rig.line.identity import identity_of
-from rig.line.writes import record_end, record_erase
+from rig.line.writes import cut_off, record_end, record_erase
 from rig.records.backups import Backup, BackupStore
 
 FOLDER = "boards"
@@ -95,7 +95,8 @@ class Board:
     def begin(self) -> None:
         """Identify the board, put it right if a killed study left it otherwise, back it up, open it for writing.
 
-        Raises UnitFailed for one that is not the product's, or that cannot be told from others.
+        Raises UnitFailed for one that is not the product's, cannot be told from others, or was left half written;
+        BenchBlocked("wrong-board") for one in the place of a board that the study has still to put right.
         """
         link, size = self._used.link, self._used.slot.product.flash_size
         self.who = self._rom.identify(link)
@@ -114,9 +115,12 @@ class Board:
         else:
             self._sr = self._rom.register(link)
             first = store.first(identity)
-            self.own = self._read(first.content() if first else b"", size)
-            backup = store.keep(identity, self.own)
-            self._now = self.own
+            known = first.content() if first else b""
+            held = self._read(known, size)
+            if first is not None and held != known:
+                self._require_whole()
+            backup = store.keep(identity, held)
+            self.own = self._now = held  # not before its backup is durable: it is what `put_right` writes
         if backup is not None:
             self._written = record_erase(self._runs, identity, 0, size, ())
             self._tell({
@@ -145,11 +149,26 @@ class Board:
         if told is not None:
             self._tell(told | {"right": True, "written": None})
 
+    def _require_whole(self) -> None:
+        """Half of something is no board's own: it would be put back at the end, and called right."""
+        if said := cut_off(self._runs, self.identity):
+            raise UnitFailed(
+                "half-written",
+                f"{said}. If a study was killed, go on with that one (--resume), which puts the board right; else "
+                "give it its backup again (rig restore) or write it anew",
+            )
+
     def _left_behind(self) -> dict[str, Any] | None:
         """What a killed study of this run wrote of this very board, if it was not put right."""
         told = self._on_record()
-        if told is None or told.get("right") or told.get("identity") != self.identity:
+        if told is None or told.get("right"):
             return None
+        if told.get("identity") != self.identity:
+            raise BenchBlocked(
+                "wrong-board",
+                f"board {told.get('identity')} was in slot {self._used.slot.name} and has still to be put right: put "
+                f"it in again (this one is {self.identity})",
+            )
         return told
 
     def _on_record(self) -> dict[str, Any] | None:

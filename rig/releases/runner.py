@@ -12,10 +12,8 @@ one that was killed when it is resumed.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import multiprocessing
-import os
 import platform
 import random
 import time
@@ -29,15 +27,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rig.bench.bench import Bench
-from rig.errors import Aborted, BenchBlocked, UsageProblem
-from rig.files import fsync_dir
+from rig.errors import Aborted, BenchBlocked
 from rig.records.run import RunFolder
+from rig.records.trials import Ledger
 from rig.releases.files import Images
 from rig.releases.operations import Catalogue
 from rig.releases.record import Installed, Record
 from rig.releases.study import Study
 from rig.releases.tools import Tool, own_version
-from rig.releases.trial import TRIALS, Spec, Task, Trial, of, read_trials
+from rig.releases.trial import Spec, Task, Trial, of, read_trials
 from rig.releases.worker import Asked, Orders, work
 
 _END_S = 180.0  # a worker puts its board right in this time: a whole flash at real speed, and more
@@ -54,36 +52,6 @@ class Watch(Protocol):
     def ended(self, trial: Trial) -> None: ...
 
     def say(self, sentence: str) -> None: ...
-
-
-class Ledger:
-    """The single writer of trials.jsonl. Raises UsageProblem when another process writes it."""
-
-    def __init__(self, run: Path) -> None:
-        path = run / TRIALS
-        try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        except OSError as problem:
-            raise UsageProblem(f"cannot write {path}: {problem.strerror}") from None
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._fd)
-            raise UsageProblem(f"the study in {run} is under way in another process: wait for it") from None
-        raw = path.read_bytes()
-        os.ftruncate(self._fd, raw.rfind(b"\n") + 1)  # a crash tore the last line: that trial is made again
-        fsync_dir(run)
-
-    def append(self, trial: Trial) -> None:
-        """On disk when this returns. Raises BenchBlocked when the disk refuses."""
-        try:
-            os.write(self._fd, trial.to_json().encode() + b"\n")
-            os.fsync(self._fd)
-        except OSError as problem:
-            raise BenchBlocked("crashed", f"the trial cannot be recorded: {problem.strerror}") from None
-
-    def close(self) -> None:
-        os.close(self._fd)
 
 
 @dataclass
@@ -348,7 +316,7 @@ class Run:
                 slot.problem = "its board was not put right in time"
             slot.process.join(max(0.1, deadline - time.monotonic()) if slot.ended else 0.1)
             if slot.process.is_alive():
-                slot.process.terminate()
+                slot.process.kill()
                 slot.process.join()
             slot.pipe.close()
             if slot.problem or slot.out:

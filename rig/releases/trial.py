@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from rig.errors import UsageProblem
+from rig.records.trials import read_rows
 
-TRIALS = "trials.jsonl"
 STUDY = "study.json"
 TRACES = "traces"
 
@@ -150,26 +150,5 @@ def of(spec: Spec, **found: Any) -> Trial:
 
 
 def read_trials(run: Path) -> list[Trial]:
-    """All trials on record, in the order they were made; of a number that stands twice the last one counts.
-
-    A torn last line is dropped: that trial is made again. Raises UsageProblem for a file that is no study's.
-    """
-    path = run / TRIALS
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return []
-    except OSError as problem:
-        raise UsageProblem(f"cannot read {path}: {problem.strerror}") from None
-    found: dict[int, Trial] = {}
-    for number, line in enumerate(lines[:-1], 1):  # behind the last newline stands nothing, or what a crash tore
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue  # torn, and a later run began a new line behind it
-        if not isinstance(row, dict):
-            raise UsageProblem(f"{path}, line {number}: no trial")
-        trial = Trial.from_dict(row)
-        found.pop(trial.n, None)
-        found[trial.n] = trial
-    return list(found.values())
+    """As `rig.records.trials.read_rows`."""
+    return read_rows(run, Trial.from_dict)

@@ -82,15 +82,25 @@ class Verdict:
         """The chance of any alarm at all in a study of a release against itself, at most."""
         return ALPHA
 
+    def unjudged(self, fail_on: str | None) -> list[str]:
+        """Releases of which a study does not know what `fail_on` asks: no trial of theirs counts (one that was never
+        installed has none), or, for `regression`, none can be compared with the baseline's."""
+        judged = {cell.release for cell in self.cells if cell.n}
+        if fail_on == "regression":
+            judged &= {self.baseline} | {one.release for one in self.comparisons}
+        return [title for title in self.lines if title not in judged]
+
     def ok(self, fail_on: str | None) -> bool:
         """Whether a study passes: `regression`: there is none; `wrong`: no trial of any release went wrong in any
-        way; `lies`: none lied; None: always. Raises UsageProblem for another word."""
+        way; `lies`: none lied; None: always. Not to know is no pass. Raises UsageProblem for another word."""
         if fail_on is None:
             return True
-        if fail_on == "regression":
-            return not self.regressions
-        if fail_on not in ("wrong", "lies"):
+        if fail_on not in ("regression", "wrong", "lies"):
             raise UsageProblem(f"a study can fail on regression, wrong or lies, not on {fail_on!r}")
+        if self.unjudged(fail_on):
+            return False
+        if fail_on == "regression":
+            return bool(self.comparisons) and not self.regressions
         bad = BAD if fail_on == "wrong" else ("lies",)
         return not any(cell.counts.get(outcome) for cell in self.cells for outcome in bad)
 
@@ -107,6 +117,7 @@ class Verdict:
                 for each in self.regressions
             ],
             "alpha": self.alpha,
+            "unjudged": self.unjudged(None),
             "suspected": [each.sentence for each in self.suspected],
             "cells": [_flat(cell) | {"worst": cell.worst} for cell in self.cells],
             "comparisons": [_flat(one) | {flag: getattr(one, flag) for flag in flags} for one in self.comparisons],

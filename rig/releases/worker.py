@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import signal
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from rig.releases.perform import Performed, Place, Stopped, clean, lacks, perfor
 from rig.releases.tools import Tool
 from rig.releases.trial import GOOD, TRACES, Spec, Trial, of
 from rig.scrub import scrub
+from rig.stops import leave_to_parent
 from rig.uart.accounting import account
 from rig.uart.damage import Damage
 from rig.uart.touched import touched_sectors
@@ -68,8 +68,7 @@ class Orders:
 
 def work(pipe: Connection, orders: Orders) -> None:
     """The process's whole life. Sends ("trial", Trial), ("block", number), ("out", sentence), ("ended", sentence)."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the parent's, who tells us
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    leave_to_parent()
     with contextlib.suppress(BrokenPipeError, OSError):
         _Worker(pipe, orders).run()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import select
-import signal
 import sys
 import time
 from dataclasses import replace
@@ -20,6 +19,7 @@ from rig.sim.constants import BENCH, sources
 from rig.sim.faults import described, parse
 from rig.sim.psu import PERSONALITIES
 from rig.sim.spec import MCUS, SimOptions, check_options
+from rig.stops import leave_to_parent, stopped_by_signals
 from rig.target import check_file
 
 _LINGER_S = 5.0  # after the owner went away: long enough for a supply service to switch the outputs off
@@ -72,16 +72,16 @@ def sim(
     if not owned:
         check_file(bench_file)
         _spare(bench_file)
+    if owned:
+        leave_to_parent()  # the outputs go off through the bench
+        with SimBench(options, None) as bench:
+            _tell_owner(bench)
+        return
     stop_r, stop_w = os.pipe()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: os.write(stop_w, b"x"))
-    with SimBench(options, None if owned else bench_file) as bench:
-        if owned:
-            _tell_owner(bench, stop_r)
-        else:
-            _tell_person(bench)
-            select.select([stop_r], [], [])
-            bench_file.unlink(missing_ok=True)
+    with stopped_by_signals(lambda number: os.write(stop_w, b"x")), SimBench(options, bench_file) as bench:
+        _tell_person(bench)
+        select.select([stop_r], [], [])
+        bench_file.unlink(missing_ok=True)
 
 
 def _spare(bench_file: Path) -> None:
@@ -90,17 +90,14 @@ def _spare(bench_file: Path) -> None:
         raise UsageProblem(f"{bench_file} is there and is no simulated bench's: name another --bench-file")
 
 
-def _tell_owner(bench: SimBench, stop: int) -> None:
+def _tell_owner(bench: SimBench) -> None:
     """Started by another rig command: say where we are, and stay until its end of stdin closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the owner's: the outputs go off through the bench
     typer.echo(json.dumps({"bench_file": str(bench.bench_file)}))
     sys.stdout.flush()
-    ready, _, _ = select.select([0, stop], [], [])
+    select.select([0], [], [])
     deadline = time.monotonic() + _LINGER_S
-    while stop not in ready and time.monotonic() < deadline:
-        if not any(supply.on for supply in bench.supplies):
-            break
-        ready, _, _ = select.select([stop], [], [], 0.05)
+    while time.monotonic() < deadline and any(supply.on for supply in bench.supplies):
+        time.sleep(0.05)
 
 
 def _tell_person(bench: SimBench) -> None:

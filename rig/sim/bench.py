@@ -86,7 +86,9 @@ class SimBench:
         boards, share = list(self.boards.values()), self.options.share
         for index in range(0, len(boards), share):
             fed = boards[index : index + share]
-            self.supplies.append(SupplyProcess(self.options.supply, fed, serial=self._serial(index // share)))
+            self.supplies.append(
+                SupplyProcess(self.options.supply, fed, serial=self._serial(index // share), speed=self.options.speed)
+            )
         for board in boards:
             board.wait()
         for supply in self.supplies:
@@ -158,6 +160,16 @@ class SimBench:
                 'product = "ds-121"',
                 f'ovp = "{"supply" if all(spec.ovp for spec in model.specs) else "none"}"',
                 f"change = {json.dumps(change)}",
+                *([f'witness = "scope-{slot}"'] if slot in self.scopes else []),
+                "",
+            ]
+        for slot, scope in self.scopes.items():
+            lines += [
+                f"[witness.scope-{slot}]",
+                f'resource = "{scope.resource}"',
+                'dialect = "keysight-dsox1000"',
+                f'serial = "{scope.serial}"',
+                "channel = 1",
                 "",
             ]
         return "\n".join(lines)

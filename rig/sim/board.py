@@ -16,7 +16,7 @@ from enum import Enum
 from rig.sim.constants import load_constants
 from rig.sim.diepower import RailOfDie
 from rig.sim.disturbance import Disturbances
-from rig.sim.flash import NorFlash
+from rig.sim.flash import SECTOR, NorFlash
 from rig.sim.flashtimes import ChipTimes
 from rig.sim.flashuse import FlashUse
 from rig.sim.power import Rail
@@ -26,6 +26,7 @@ from rig.sim.soc import NEVER, Load, Soc
 from rig.sim.spec import BoardSpec
 from rig.sim.tuyamcu import BAUD as MCU_BAUD
 from rig.sim.tuyamcu import TuyaMcu
+from rig.sim.undervolt import Mishap, Undervolted
 from rig.sim.wire import Wire
 
 ROM_WINDOW_S = 0.25  # guess: public notes say "a few hundred milliseconds"; never divided by the speed
@@ -61,6 +62,10 @@ class Board:
         self.rail = Rail(self._constants, speed=spec.speed, now=now, source=spec.source)
         self.rail.feed.fixed = spec.powered
         self.armed: ArmedSag | None = None
+        reset_volts = self._constants.rail.reset_falling_volts
+        self._core = Undervolted(self.rail, self._constants.core, reset_volts, spec.seed)
+        self._mishap: Mishap | None = None  # that is still to take effect
+        self.mishaps = 0
         self.uart1 = Wire(speed=spec.speed, seed=spec.seed)
         self.uart2 = Wire(speed=spec.speed, seed=spec.seed + 1)
         self.faults = Disturbances(self.uart1, self.uart2, self.rail, speed=spec.speed, seed=spec.seed)
@@ -193,6 +198,7 @@ class Board:
 
     def _off(self) -> None:
         self._silence()
+        self._executes(False)
         self.phase = Phase.OFF
         self.rail.load = 0.0
         self._window_end = self._baud_at = self._op_end = math.inf
@@ -206,7 +212,7 @@ class Board:
         self.resets += 1
         self.phase = Phase.ROM
         self._self_reset = False
-        self._flash_use.watch(False)
+        self._executes(False)
         if self.mcu:
             self.mcu.take(sys.maxsize)  # what it was about to answer reaches nobody
         self.rom.reset()
@@ -226,8 +232,34 @@ class Board:
         self._anchor = (now, self.soc.now_ns)
         if self.soc.start():
             self.phase = Phase.RUNNING
-            self._flash_use.watch(True)
+            self._executes(True)
             self.rail.load = self._amps.cpu
+
+    def _executes(self, on: bool) -> None:
+        self._flash_use.watch(on)
+        self._core.executes(on)
+        self._mishap = None
+
+    def _suffers(self) -> None:
+        """What too few volts do to the core that executes."""
+        if not self.soc.running or self._self_reset:
+            return
+        mishap = self._core.lived()
+        if mishap is not None:
+            self.mishaps += 1
+            self._mishap = mishap
+        mishap = self._mishap
+        if mishap is None:
+            return
+        if mishap.stray is not None:
+            if self.rail.volts < self._constants.flash.works_volts:
+                return
+            self.flash.erase(mishap.stray, SECTOR)
+        self._mishap = None
+        if mishap.hangs:
+            self.soc.hang()
+        else:
+            self.soc.derail(mishap.place, in_ram=mishap.in_ram)
 
     # -- the loop --------------------------------------------------------------------------------------
 
@@ -240,6 +272,8 @@ class Board:
         if self.phase is Phase.RUNNING:
             self._run_chip(now)
         self._live(now)
+        if self.phase is Phase.RUNNING:
+            self._suffers()
         self.uart1.pull(now)
         self._looked = now
         self.uart2.pull(now)

@@ -53,9 +53,9 @@ def serve(board: Board, control: socket.socket, rail: socket.socket) -> None:
     bench, supply = Asker(control), Asker(rail)
     looked = False  # the last request only looked: the board is as it was left
     while not bench.gone:
-        for asker in _wait(board, [each for each in (bench, supply) if not each.gone], lived=looked):
+        for asker in _wait(board, [each for each in (supply, bench) if not each.gone], lived=looked):
             for message in asker.messages():
-                board.step(time.monotonic())
+                board.step(max(board.now, _moment(message)))
                 looked = message.get("op") == "sense"
                 if message.get("op") == "quit":
                     return
@@ -64,21 +64,32 @@ def serve(board: Board, control: socket.socket, rail: socket.socket) -> None:
                     asker.answer(answer)
 
 
+def _moment(message: dict[str, Any]) -> float:
+    """When it holds: a set-point from when its supply gave it, however late this process came to its turn. Two that
+    lie in wait together are as far apart as they were given."""
+    if message.get("op") == "supply" and "ns" in message:
+        return min(float(message["ns"]) / 1e9, time.monotonic())
+    return time.monotonic()
+
+
 def _wait(board: Board, askers: list[Asker], *, lived: bool) -> list[Asker]:
-    """Let the board live until one of them says something. `lived`: it is up to date."""
+    """Let the board live until one of them says something. `lived`: it is up to date. What waits already is heard
+    before it lives on: it may be of a moment that is past."""
+    ports = [wire.master for wire in (board.uart1, board.uart2) if wire.plugged]
+    wait = 0.0
     while True:
-        now = time.monotonic()
-        if not lived:
-            board.step(now)
-        lived = False
-        wait = board.next_event(now) - time.monotonic()
-        ports = [wire.master for wire in (board.uart1, board.uart2) if wire.plugged]
         watched: list[socket.socket | int] = [*(asker.sock for asker in askers), *ports]
         # select, not poll: at a high speed factor events are microseconds apart, poll's clock is milliseconds
         ready, _, _ = select.select(watched, [], [], None if wait == math.inf else max(0.0, wait))
         heard = [asker for asker in askers if asker.sock in ready]
         if heard:
             return heard
+        now = time.monotonic()
+        if not lived:
+            board.step(now)
+        lived = False
+        wait = board.next_event(now) - time.monotonic()
+        ports = [wire.master for wire in (board.uart1, board.uart2) if wire.plugged]
 
 
 def main() -> None:

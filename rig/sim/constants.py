@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rig.errors import UsageProblem
 from rig.sim.cells import CutShort
+from rig.sim.flash import SIZE
 from rig.toml import checked, nearest, read_toml
 
 FILE = Path(__file__).with_name("constants.toml")
@@ -93,6 +94,24 @@ class FlashTable(_Table):
         )
 
 
+class CoreTable(_Table):
+    """What executing below `works_volts` does (rig.sim.undervolt). Shares are of the mishaps, then of those that go
+    on; `stray_start` to `stray_end` (exclusive) are flash addresses."""
+
+    works_volts: Positive
+    mishaps_per_second: NotNegative
+    hang_share: Chance
+    stray_share: Chance
+    stray_start: Annotated[int, Field(ge=0, lt=SIZE)]
+    stray_end: Annotated[int, Field(gt=0, le=SIZE)]
+
+    @model_validator(mode="after")
+    def _area(self) -> CoreTable:
+        if self.stray_start >= self.stray_end:
+            raise ValueError("stray_start must be below stray_end")
+        return self
+
+
 class SourceTable(_Table):
     """What feeds a board. `volts`, `amps` None: as the bench supply is set.
 
@@ -127,7 +146,14 @@ class Constants(_Table):
     amps: Loads
     rail: RailTable
     flash: FlashTable
+    core: CoreTable
     source: dict[str, SourceTable]
+
+    @model_validator(mode="after")
+    def _window(self) -> Constants:
+        if self.core.works_volts < self.rail.reset_falling_volts:
+            raise ValueError("core.works_volts must not be below rail.reset_falling_volts")
+        return self
 
     def part(self, name: str) -> SourceTable:
         """The source of that name. Raises UsageProblem."""

@@ -144,6 +144,7 @@ class _Active:
     disturbance: Disturbance | None = None
     ends: float = math.inf  # wall time: an unplugged port comes back
     touches: int = 0  # boards put in since it began
+    since: float = math.inf  # seconds of the model: until then the rail was seen to be up; inf: it was not yet
 
 
 class Disturbances:
@@ -212,13 +213,28 @@ class Disturbances:
     def step(self, now: float) -> None:
         for active in self._active.values():
             if not active.begun and active.wire.carried >= active.begins:
-                self._start(active, now)
+                if self._fell(active):
+                    self._start(active, now)
             elif active.ends <= now:
                 active.ends = math.inf
                 active.wire.plug()
 
     def next_event(self) -> float:
         return min([math.inf, *(active.ends for active in self._active.values())])
+
+    def _fell(self, active: _Active) -> bool:
+        """Whether the rail stood, and then fell below what the fault waits for, by something else than the switch."""
+        below, rail = active.options.get("below", 0.0), self._rail
+        if not below:
+            return True
+        if not rail.set_point.on:
+            active.since = math.inf
+            return False
+        now = rail.model(rail.now)
+        fell = active.since < now and rail.trace.lowest(active.since, now) < below
+        if active.since < math.inf or rail.volts >= below:
+            active.since = now
+        return fell
 
     def _holds(self, name: str) -> Mapping[str, Any] | None:
         active = self._active.get(name)

@@ -96,7 +96,9 @@ _BOARDS = [
     Fault(
         "dead", "board",
         "draws the ROM's current, answers nothing, runs nothing",
-        "a chip that died by static or heat, or whose UART pins did; a crystal that does not start",
+        "a chip that died by static or heat, or whose UART pins did; a crystal that does not start; with `below`, "
+        "one that a brown-out kills (latch-up)",
+        {"below": Option(0.0, "dies as its rail falls below so many volts, not by its switch; 0: now", 0, 3.6)},
     ),
     Fault(
         "short", "board",

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -57,6 +58,10 @@ class RailLink:
     def apply(self, on: bool, volts: float, amps: float) -> None:
         ns = time.monotonic_ns()  # when the supply did it, however late the board hears of it
         self.link.tell(op="supply", on=on, volts=volts, amps=amps, ns=ns)
+
+    def plan(self, points: Sequence[tuple[float, bool, float, float]]) -> None:
+        """What the supply plays, told ahead: the board follows it on its own clock, however busy the machine is."""
+        self.link.tell(op="supply-plan", points=[list(point) for point in points])
 
     def sense(self) -> tuple[float, float, str]:
         answer = self.link.ask(op="sense")

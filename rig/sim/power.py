@@ -10,6 +10,8 @@ reset level. Constants are in constants.toml.
 from __future__ import annotations
 
 import math
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rig.sim.constants import BENCH, Constants
@@ -63,6 +65,7 @@ class Rail:
         self._t = 0.0  # seconds of the model since then
         self._released_at = math.inf  # when the chip starts, if the rail stays above the rising level
         self._sag_end = math.inf
+        self._plan: deque[tuple[float, SetPoint]] = deque()  # what the supply plays, by the model's seconds
         self.trace = Trace(max(rail.trace_seconds, 2 * rail.meter_seconds))
         self._rest: tuple[object, ...] | None = None  # the state in which it stands still, if it does
         self._stood: dict[tuple[object, ...], Segment] = {}  # states in which it did, with the form of each
@@ -75,9 +78,27 @@ class Rail:
 
     @set_point.setter
     def set_point(self, point: SetPoint) -> None:
+        self._plan.clear()
+        self._set(point)
+
+    def _set(self, point: SetPoint) -> None:
         self.feed.set_point = point
         if not point.on:
             self._ref = 0.0
+
+    def plan(self, points: Sequence[tuple[float, SetPoint]]) -> None:
+        """What the supply plays: each set-point so many wall seconds from now, at exactly that moment of the model.
+        The next `set_point` takes the place of what is left of it."""
+        self._plan = deque((self._t + seconds * self.speed, point) for seconds, point in points)
+        self._follow_plan()
+
+    def _follow_plan(self) -> None:
+        while self._plan and self._plan[0][0] <= self._t:
+            self._set(self._plan.popleft()[1])
+
+    @property
+    def _planned_at(self) -> float:
+        return self._plan[0][0] if self._plan else math.inf
 
     @property
     def load(self) -> float:
@@ -141,6 +162,12 @@ class Rail:
         return max(0.0, load.scale * self._x - load.drop)
 
     @property
+    def slope(self) -> float:
+        """Volts of the board's rail per second of the model, now."""
+        segment = self._segment()
+        return segment.scale * (segment.a - segment.b * segment.x)
+
+    @property
     def now(self) -> float:
         """How far it has been followed."""
         return self._wall(self._t)
@@ -181,6 +208,7 @@ class Rail:
             self._move(span)
             if self._t >= self._sag_end:
                 self._end_sag()
+            self._follow_plan()
             if turns:
                 self.alive = not self.alive
                 self._released_at = math.inf
@@ -221,14 +249,14 @@ class Rail:
         feed = self.feed
         return (
             *(self._x, self._ref, self._load, self.alive, self._contact, self._contact_ohms),
-            *(self._released_at, self._sag_end),
+            *(self._released_at, self._sag_end, self._planned_at),
             *(feed.set_point.on, feed.set_point.volts, feed.set_point.amps, feed.fixed, feed.sag),
         )
 
     def _next(self) -> tuple[float, bool]:
         """(model seconds until the form changes, whether the chip then goes into or out of reset)."""
         segment = self._segment()
-        span = min(self._form_ends(segment), self._sag_end - self._t, _FOREVER)
+        span = min(self._form_ends(segment), self._sag_end - self._t, self._planned_at - self._t, _FOREVER)
         level, rail = self.constants, segment.volts(0.0)
         if self.alive:
             falls = self._time_to(segment, level.reset_falling_volts, downwards=True)

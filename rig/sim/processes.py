@@ -63,9 +63,10 @@ class BoardProcess:
 
 
 class SupplyProcess:
-    """One supply, its outputs 1, 2 and so on feeding `boards`."""
+    """One supply, its outputs 1, 2 and so on feeding `boards`. What it plays, and waits for, goes `speed` times as
+    fast."""
 
-    def __init__(self, personality: str, boards: Sequence[BoardProcess], *, serial: str) -> None:
+    def __init__(self, personality: str, boards: Sequence[BoardProcess], *, serial: str, speed: float = 1.0) -> None:
         ours, theirs = socket.socketpair()
         rails = [board.rail for board in boards]
         numbers = [[board.slot, board.rail.fileno()] for board in boards]
@@ -74,7 +75,7 @@ class SupplyProcess:
         for rail in rails:
             rail.close()
         self.link = Link(ours, f"the simulated supply {serial}")
-        self.link.tell(personality=personality, serial=serial, rails=numbers)
+        self.link.tell(personality=personality, serial=serial, rails=numbers, speed=speed)
         self.resource = ""
 
     def wait(self) -> None:

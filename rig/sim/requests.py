@@ -1,7 +1,7 @@
 """What the bench may ask of a simulated board: one JSON object each, `op` and what belongs to it.
 
-`supply`, `sense`; `load-flash`, `reset`, `pull`, `insert`; `fault`, `heal`, `faults`; `poke`, `sag`; `dump`, `trace`,
-`status`. All but `supply` are answered, with {"error": ...} where something is wrong.
+`supply`, `supply-plan`, `sense`; `load-flash`, `reset`, `pull`, `insert`; `fault`, `heal`, `faults`; `poke`, `sag`;
+`dump`, `trace`, `status`. All but the supply's two are answered, with {"error": ...} where something is wrong.
 """
 
 from __future__ import annotations
@@ -45,6 +45,11 @@ class Requests:
         if message["on"] != rail.set_point.on:
             self._switched_ns = message.get("ns", time.monotonic_ns())
         rail.set_point = SetPoint(message["on"], message["volts"], message["amps"])
+
+    def _do_supply_plan(self, message: dict[str, Any]) -> None:
+        """What the supply plays by itself, each point so many seconds from now."""
+        points = [(seconds, SetPoint(on, volts, amps)) for seconds, on, volts, amps in message["points"]]
+        self.board.rail.plan(points)
 
     def _do_sense(self, message: dict[str, Any]) -> Answer:
         volts, amps, mode = self.board.faults.short_reading() or self.board.rail.sense()
@@ -136,4 +141,5 @@ class Requests:
             "erased_sectors": len(board.flash.erases),
             "sr": board.flash.sr,
             "weak_bits": board.flash.weak_bits,
+            "mishaps": board.mishaps,
         }

@@ -3,8 +3,9 @@
 It answers as a Keysight DSOX1102G does, as far as that model's programming guide is repeated by working programs
 (pymeasure's class for it): time base, single acquisition, stop, waveform data and preamble. Channel 1 is the rail at
 the board, channel 2 is open. Eight bits over the vertical range, nothing beyond it; no bandwidth limit and no noise.
-It triggers at once: `:SINGle` takes the record around now, `:STOP` the one that ends now. Its seconds are the
-bench's: a board that lives faster dips shorter.
+It triggers at once: `:SINGle` takes the record around now, `:STOP` the one that ends now. In roll mode, from 50 ms a
+division on, it samples all the while into a memory of its own, and a record begins no earlier than the rolling. Its
+seconds are the bench's: a board that lives faster dips shorter.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ _LEVELS = 256
 _HOLE = 9.9e37  # what Keysight's ASCII data has where nothing was sampled
 _ASK = 2000  # points asked of a board at once: its own clock goes on in between
 _LONGEST_S = 500.0  # full scale, 50 s a division
+_ROLL_S = 0.5  # full scale; faster than 50 ms a division it does not roll
+_ROLL_POINTS = 50000  # of its memory
+_ROLL_LOOK_S = 0.05  # how often the board is asked what its rail did; it remembers 20 s of its own time
 
 Trace = Callable[[float, float, int], list[float | None]]
 """`trace(begin, end, points)`: volts at so many moments (time.monotonic); None where nothing is known."""
@@ -65,14 +69,67 @@ class Record:
         self.begin, self.end, self.trigger = begin, end, trigger
 
 
+class Roll:
+    """The memory of roll mode: `points` samples over `span` seconds, from `begin` on; the newest are kept.
+
+    A thread of its own fills it from `trace` until `end`.
+    """
+
+    def __init__(self, trace: Trace, span: float, points: int, stopped: threading.Event) -> None:
+        self._trace = trace
+        self._step = span / points
+        self._stopped = stopped
+        self._begin = monotonic()
+        self._end: float | None = None
+        self._taken = 0  # samples so far, those that were dropped too
+        self._samples: deque[float | None] = deque(maxlen=2 * points)  # whoever stops it may ask a little late
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="scope-roll", daemon=True)
+        self._thread.start()
+
+    def end(self, moment: float) -> None:
+        """Nothing later is sampled."""
+        self._end = min(moment, self._end or moment)
+        self._wake.set()
+
+    def samples(self, begin: float, end: float, points: int) -> list[float | None]:
+        """`points` moments from `begin` to `end`, once all of it was sampled; None where nothing was."""
+        self._thread.join()
+        oldest = self._taken - len(self._samples)
+        kept = list(self._samples)
+        step = (end - begin) / max(1, points - 1)
+        indices = (round((begin + step * at - self._begin) / self._step) - oldest for at in range(points))
+        return [kept[index] if 0 <= index < len(kept) else None for index in indices]
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            self._wake.wait(_ROLL_LOOK_S)
+            end = self._end
+            try:
+                self._take(monotonic() if end is None else end)
+            except (RuntimeError, OSError, ValueError):
+                return  # its board is gone
+            if end is not None:
+                return
+
+    def _take(self, until: float) -> None:
+        while (due := int((until - self._begin) / self._step) + 1 - self._taken) > 0:
+            count = min(_ASK, due)
+            first = self._begin + self._taken * self._step
+            self._samples += self._trace(first, first + (count - 1) * self._step, count)
+            self._taken += count
+
+
 class Scope:
     """A simulated oscilloscope on `host`:`port` (0: any). `trace` is the rail it is clipped to."""
 
     def __init__(self, trace: Trace, *, serial: str = "SIM", host: str = "127.0.0.1", port: int = 0) -> None:
         self._trace = trace
+        self.serial = serial
         self._idn = f"KEYSIGHT TECHNOLOGIES,DSOX1102G,{serial},01.20.2019061038"
         self._lock = threading.Lock()
         self._stopped = threading.Event()
+        self._roll: Roll | None = None
         self.reset()
         scope = self
 
@@ -107,6 +164,7 @@ class Scope:
     def stop(self) -> None:
         """Close it; one that was never started, too."""
         self._stopped.set()
+        self._end_roll(monotonic())
         if self._thread is not None:
             self._server.shutdown()  # waits for serve_forever, for ever where that was never called
         self._server.server_close()
@@ -116,6 +174,7 @@ class Scope:
         self._settings = {header: default for header, (_, default) in _SETTINGS.items()}
         self._errors: deque[str] = deque(maxlen=30)
         self._record: Record | None = None  # None: it runs
+        self._set_going()
 
     # -- the line --------------------------------------------------------------------------------------
 
@@ -209,7 +268,18 @@ class Scope:
         low, high = _RANGES.get(header, (-1e9, 1e9))
         if isinstance(value, float) and not low <= value <= high:
             raise ScopeError('-222,"Data out of range"')
+        if header.startswith("TIMebase"):
+            self._turn(header, value)
         self._settings[header] = value
+        if header.startswith("TIMebase") and self._record is None:
+            self._set_going()
+
+    def _turn(self, header: str, value: str | float | bool) -> None:
+        """Refuse a time base too fast to roll."""
+        rolls = (value if header == "TIMebase:MODE" else self._settings["TIMebase:MODE"]) == "ROLL"
+        span = value if header == "TIMebase:RANGe" else self._settings["TIMebase:RANGe"]
+        if rolls and float(span) < _ROLL_S:
+            raise ScopeError('-221,"Settings conflict"')
 
     def _ask(self, header: str) -> str:
         kind, _ = _SETTINGS[header]
@@ -243,16 +313,33 @@ class Scope:
 
     def _run(self) -> None:
         self._record = None
+        self._set_going()
+
+    def _set_going(self) -> None:
+        """It runs from now on, at its time base of now: what a rolling one had is gone."""
+        self._end_roll(monotonic())
+        self._roll = None
+        if self._settings["TIMebase:MODE"] == "ROLL":
+            self._roll = Roll(self._trace, self._number("TIMebase:RANGe"), _ROLL_POINTS, self._stopped)
+
+    def _end_roll(self, moment: float) -> None:
+        if self._roll is not None:
+            self._roll.end(moment)
 
     def _stop_now(self) -> None:
-        """The record that ends now; a single one under way is cut there."""
+        """The record that ends now; a single one under way is cut there. One that stands keeps its own."""
+        if self._record is not None and self._roll is not None:
+            return
         self._record = self._ending(monotonic())
+        self._end_roll(self._record.end)
 
     def _ending(self, end: float) -> Record:
         span = self._number("TIMebase:RANGe")
         return Record(end - span, end, end - span + self._reference() - self._number("TIMebase:POSition"))
 
     def _single(self) -> None:
+        self._end_roll(monotonic())
+        self._roll = None
         now, span = monotonic(), self._number("TIMebase:RANGe")
         begin = now + self._number("TIMebase:POSition") - self._reference()
         self._record = Record(begin, begin + span, now)
@@ -313,6 +400,8 @@ class Scope:
         if self._settings["WAVeform:SOURce"] != "CHANnel1":
             return [0.0] * points
         step = (record.end - record.begin) / points
+        if self._roll is not None and self._record is not None:
+            return self._roll.samples(record.begin, record.end - step, points)
         samples: list[float | None] = []
         while len(samples) < points:
             count = min(_ASK, points - len(samples))

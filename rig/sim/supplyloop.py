@@ -37,7 +37,8 @@ def main() -> None:
         boards = [
             Link(socket.socket(fileno=fd), f"the simulated board in slot {slot}") for slot, fd in hello["rails"]
         ]
-        with PsuServer(hello["personality"], [RailLink(board) for board in boards], serial=hello["serial"]) as supply:
+        rails, scale = [RailLink(board) for board in boards], 1 / hello["speed"]
+        with PsuServer(hello["personality"], rails, serial=hello["serial"], time_scale=scale) as supply:
             control.sendall(json.dumps({"resource": supply.resource}).encode() + b"\n")
             for line in requests:
                 control.sendall(json.dumps(handle(supply, json.loads(line))).encode() + b"\n")

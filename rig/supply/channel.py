@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from rig.errors import UsageProblem
+from rig.supply.means import Commanded, Means
 
 Mode = Literal["cv", "cc", "off", "unregulated"]
 Trip = Literal["ovp", "ocp"]
@@ -54,7 +55,8 @@ class Instrument:
 @dataclass(frozen=True)
 class Limits:
     """What a channel can do. Volts, amps, seconds; settings are rounded to the steps, `refresh_s` is the time
-    between two new readings of the meter, `capabilities` are those of `rig.supply.dialect.Capability`."""
+    between two new readings of the meter, `capabilities` are those of `rig.supply.dialect.Capability`, `means` the
+    ways in which it plays a waveform (best first), `name` is for a person."""
 
     volts_max: float
     amps_max: float
@@ -62,6 +64,8 @@ class Limits:
     amps_step: float
     refresh_s: float
     capabilities: tuple[str, ...]
+    means: tuple[Means, ...] = ()
+    name: str = ""
 
 
 class SupplyChannel(Protocol):
@@ -104,6 +108,35 @@ class SupplyChannel(Protocol):
 
     def set_current_limit(self, amps: float, *, verify: bool = True) -> int:
         """Change the current limit of a configured channel; as `set_volts`."""
+
+    @property
+    def means(self) -> tuple[Means, ...]:
+        """The ways in which it plays a waveform, best first."""
+
+    def arm(self, commanded: Commanded) -> None:
+        """Make ready to play what `rig.supply.means.fit` said; until `fire` the output stays as it is.
+
+        What was armed before is forgotten. Raises UsageProblem, before anything is sent, for volts above a maximum or
+        at the OVP, and for amps above the current limit that is set; BenchBlocked("supply-refused") if the instrument
+        does not take the steps, or plays.
+        """
+
+    def fire(self) -> int:
+        """Play what is armed, on an output that is on; returns the monotonic nanoseconds midway of sending the
+        trigger, or of the first write.
+
+        Volts, limit and what is armed cannot be changed until it is over; `off` ends it.
+        """
+
+    def playing(self) -> bool:
+        """Whether it still plays. When it is over, volts and limit have been read back as they were set before.
+
+        Raises BenchBlocked("supply-refused") if they have not, if the instrument reports an error or has switched its
+        output off, and if an edge was sent outside the limits that the means state.
+        """
+
+    def disarm(self) -> None:
+        """Forget what is armed, or stop what plays; volts and limit read back as set before."""
 
 
 def checked_maximum(max_volts: float) -> float:

@@ -28,6 +28,7 @@ import rig
 from rig.errors import BenchBlocked
 from rig.supply import runtime, wire
 from rig.supply.channel import Instrument, Limits, Reading, Setting, SupplyChannel, Trip, checked_maximum
+from rig.supply.means import Commanded, Means
 
 ANSWER_S = 30.0  # the longest that one request may take: an instrument that is reconnected, other clients first
 LONGEST_LOG = 1 << 20
@@ -152,6 +153,22 @@ class LeasedChannel(SupplyChannel):
     def set_current_limit(self, amps: float, *, verify: bool = True) -> int:
         return int(self._ask("set_current_limit", amps=amps, verify=verify)["value"])
 
+    @property
+    def means(self) -> tuple[Means, ...]:
+        return self.limits.means
+
+    def arm(self, commanded: Commanded) -> None:
+        self._ask("arm", commanded=commanded.plain())
+
+    def fire(self) -> int:
+        return int(self._ask("fire")["value"])
+
+    def playing(self) -> bool:
+        return self._ask("playing")["value"] is True
+
+    def disarm(self) -> None:
+        self._ask("disarm")
+
     def close(self) -> bool:
         """Switch off and give the channel back; whether it was read back off. Never raises for a lost supply."""
         if not self._closed:
@@ -270,7 +287,9 @@ def _try_lease(path: Path, request: dict[str, Any], deadline: float) -> LeasedCh
         link.close()
         raise
     sock.settimeout(ANSWER_S)
-    limits = Limits(**{**reply["limits"], "capabilities": tuple(reply["limits"]["capabilities"])})
+    found = reply["limits"]
+    means = tuple(Means(**each) for each in found["means"])
+    limits = Limits(**{**found, "capabilities": tuple(found["capabilities"]), "means": means})
     return LeasedChannel(
         Instrument(**reply["instrument"]), limits, reply["service"], reply["guardian"], link,
         together=reply["together"],

@@ -15,7 +15,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from rig.errors import UsageProblem
 from rig.supply.channel import Instrument
@@ -23,6 +31,9 @@ from rig.supply.models import ChannelLimits, Model, Module, Place, Sequence_, So
 from rig.supply.replies import BitReply, ErrorReply, NumberReply, Reply, TextReply, Value, WordReply
 
 SHIPPED = Path(__file__).parent / "dialects"
+
+_FIELDS = frozenset({"channel", "name", "value"})
+_SEQUENCE_FIELDS = frozenset({"channel", "name", "volts", "amps", "seconds", "triplets", "count", "index"})
 
 Lines = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 
@@ -152,6 +163,87 @@ class Timings(Table):
     source: Source
 
 
+class Timed(Table):
+    """How well writes at their times make a step: it lasts `least_s` or more, and comes out at most `early_s` shorter
+    and `late_s` longer. What is always the same about a write (its way, its processing) moves both edges alike and
+    does not count; what differs from one to the next does."""
+
+    least_s: float = Field(default=0.2, gt=0)
+    early_s: float = Field(default=0.1, ge=0)
+    late_s: float = Field(default=0.1, ge=0)
+    source: Source = "nothing is known of this family: guess"
+
+
+class Told(Table):
+    """A question for the steps that are loaded, answered with numbers: of each step `what`, in turn, or how many
+    there are (`count`, by itself). `{index}`: it is asked once a step; `{count}`: of so many."""
+
+    send: str
+    before: Lines = Field(default_factory=list)
+    what: list[Literal["index", "volts", "amps", "seconds", "count"]] = Field(min_length=1)
+    source: Source
+
+    @field_validator("send", "before")
+    @classmethod
+    def _known_fields(cls, lines: str | list[str]) -> str | list[str]:
+        for line in [lines] if isinstance(lines, str) else lines:
+            _template_fields(line, {"channel", "name", "index", "count"})
+        return lines
+
+    @property
+    def once_a_step(self) -> bool:
+        return any(name == "index" for name, _ in _template_fields(self.send, {"channel", "name", "index", "count"}))
+
+
+class Sequencer(Table):
+    """How steps are given to an instrument that plays them by itself (`sequence` of a model or module says how many
+    and how long).
+
+    `load`: first, with {volts}, {amps}, {seconds} as lists with commas, or {triplets} of the three, and {count}.
+    `step`: once a step, with {index} (from `first_index`) and single {volts}, {amps}, {seconds}; up to `fill` with
+    steps of no time. `arm`: after that. `trigger`: starts it on this channel and no other. `abort`: ends it and
+    forgets it, and is also sent when nothing plays. `done`: true when nothing plays; without it, its time tells.
+    `told`: the steps as the instrument has them, to be compared before they are played.
+    """
+
+    load: Lines = Field(default_factory=list)
+    step: Lines = Field(default_factory=list)
+    first_index: int = Field(default=0, ge=0)
+    fill: int = Field(default=0, ge=0, le=100)
+    arm: Lines = Field(default_factory=list)
+    trigger: Lines
+    abort: Lines
+    done: Query | None = None
+    told: list[Told] = Field(default_factory=list)
+    source: Source
+
+    @field_validator("load", "step", "arm", "trigger", "abort")
+    @classmethod
+    def _known_fields(cls, lines: list[str], info: ValidationInfo) -> list[str]:
+        lists = {"load": {"volts", "amps", "seconds", "triplets", "count"}}
+        single = {"step": {"volts", "amps", "seconds", "index"}}
+        known = {"channel", "name"} | lists.get(str(info.field_name), set()) | single.get(str(info.field_name), set())
+        for line in lines:
+            _template_fields(line, known)
+        if not lines and info.field_name in ("trigger", "abort"):
+            raise ValueError("nothing to send")
+        return lines
+
+    @model_validator(mode="after")
+    def _loads(self) -> Sequencer:
+        sent = {name for line in [*self.load, *self.step] for name, _ in _template_fields(line, _SEQUENCE_FIELDS)}
+        if "triplets" not in sent and not {"volts", "amps", "seconds"} <= sent:
+            raise ValueError("load and step send no {volts}, {amps} and {seconds}, nor {triplets}")
+        if self.told and not {"volts", "amps"} <= {what for told in self.told for what in told.what}:
+            raise ValueError("told says nothing of the volts, or of the amps")
+        return self
+
+    def forms(self, what: str) -> Iterator[str]:
+        """The formats in which "volts", "amps" or "seconds" is sent."""
+        for line in [*self.load, *self.step]:
+            yield from (form for name, form in _template_fields(line, _SEQUENCE_FIELDS) if name in (what, "triplets"))
+
+
 Capability = Literal["ovp", "ocp", "trips", "error-queue", "mode", "sequence"]  # "trips": it tells which has tripped
 
 
@@ -168,6 +260,8 @@ class Dialect(Table):
     commands: Commands
     queries: Queries
     timings: Timings
+    timed: Timed = Timed()
+    sequence: Sequencer | None = None
     tells_trips: bool = True  # false: after a trip the output is off, and nothing says why
     model: list[Model] = Field(min_length=1)
     module: list[Module] = Field(default_factory=list)
@@ -263,8 +357,30 @@ class Dialect(Table):
             limits = [*self.module, *(channel for model in self.model for channel in model.channel)]
             steps = {getattr(one, f"{'amps' if name == 'ocp' else name}_step") for one in limits}
             for spec in specs:
-                if any(abs(float(format(step * k, spec)) - step * k) > 1e-9 for step in steps for k in (1, 7, 333)):
+                if _loses(steps, spec):
                     yield f"commands.{name} sends fewer decimals than the channel's step"
+        yield from self._lost_in_sequence()
+
+    def _lost_in_sequence(self) -> Iterator[str]:
+        if self.sequence is None:
+            return
+        done = self.sequence.done
+        reply = None if done is None or done.latched else done.reply
+        if done is not None and not (isinstance(reply, WordReply | BitReply) and reply.meanings() == {True, False}):
+            yield "sequence.done has a reply of the wrong kind or with the wrong meanings"
+        modules: list[Module] = [*self.module, *(channel for model in self.model for channel in model.channel)]
+        owners: list[Module | Model] = [*self.module, *self.model]
+        played = [one.sequence for one in owners if one.sequence is not None]
+        if not played:
+            yield "sequence needs a `sequence` of a model or module: how many steps it takes, and how long they are"
+        steps = {
+            "volts": {one.volts_step for one in modules},
+            "amps": {one.amps_step for one in modules},
+            "seconds": {one.grid_s or one.min_dwell_s for one in played},
+        }
+        for what, grids in steps.items():
+            if any(_loses(grids, form) for form in self.sequence.forms(what)):
+                yield f"sequence sends fewer decimals of {{{what}}} than the channel's step"
 
     def resource(self, host: str) -> str:
         """The VISA resource of such an instrument at `host`. Raises UsageProblem if it has no raw socket."""
@@ -275,13 +391,19 @@ class Dialect(Table):
     def capabilities(self, model: str, limits: ChannelLimits | None = None) -> frozenset[Capability]:
         """What the rig may count on with this instrument, or with that channel of it."""
         c, q = self.commands, self.queries
-        found = self._model(model)
-        sequence = (limits and limits.sequence) or (found and found.sequence)
+        sequence = self.plays(model, limits)
         has: list[tuple[Capability, object]] = [
             ("ovp", c.ovp), ("ocp", c.ocp_on or c.ocp), ("trips", q.ovp_tripped or q.ocp_tripped),
             ("error-queue", q.error), ("mode", q.mode), ("sequence", sequence),
         ]  # fmt: skip
         return frozenset(name for name, present in has if present is not None)
+
+    def plays(self, model: str, limits: ChannelLimits | None = None) -> Sequence_ | None:
+        """What that instrument, or that channel of it, steps through by itself; None: nothing."""
+        found = self._model(model)
+        if self.sequence is None:
+            return None
+        return (limits and limits.sequence) or (found and found.sequence) or None
 
     def recognise(self, idn: str) -> Instrument | None:
         """The instrument behind a reply to *IDN?, or None if it is not one of this family."""
@@ -336,15 +458,19 @@ class Dialect(Table):
         return query.reply.parse(raw, channel)
 
 
-def _template_fields(line: str) -> list[tuple[str, str]]:
+def _template_fields(line: str, known: frozenset[str] | set[str] = _FIELDS) -> list[tuple[str, str]]:
     try:
         fields = [(name, spec or "") for _, name, spec, _ in string.Formatter().parse(line) if name is not None]
     except ValueError as bad:
         raise ValueError(f"{line!r}: {bad}") from None
     for name, _ in fields:
-        if name not in ("channel", "name", "value"):
-            raise ValueError(f"{line!r}: {{{name}}} is not one of {{channel}}, {{name}}, {{value}}")
+        if name not in known:
+            raise ValueError(f"{line!r}: {{{name}}} is not one of {', '.join(f'{{{one}}}' for one in sorted(known))}")
     return fields
+
+
+def _loses(steps: set[float], form: str) -> bool:
+    return any(abs(float(format(step * k, form)) - step * k) > 1e-9 for step in steps for k in (1, 7, 333))
 
 
 def available(folders: Sequence[Path] = ()) -> dict[str, Path]:
@@ -407,8 +533,8 @@ def _first_problem(bad: ValidationError) -> str:
 
 def _tables(_: type[BaseModel]) -> list[type[BaseModel]]:
     return [
-        Dialect, Identity, Transport, Command, Query, Commands, Queries, Missing, Sequence_, Timings, ChannelLimits,
-        Model, Module, Place, NumberReply, WordReply, BitReply, ErrorReply,
+        Dialect, Identity, Transport, Command, Query, Commands, Queries, Missing, Sequence_, Timings, Timed,
+        Sequencer, ChannelLimits, Model, Module, Place, NumberReply, WordReply, BitReply, ErrorReply,
     ]  # fmt: skip
 
 

@@ -15,7 +15,10 @@ from rig.errors import BenchBlocked, UsageProblem
 from rig.supply.channel import Instrument, Limits, Mode, Reading, Setting, SupplyChannel, Trip, checked_maximum
 from rig.supply.dialect import Command, Query
 from rig.supply.instrument import Supply
+from rig.supply.means import Commanded, Means
 from rig.supply.models import Place
+from rig.supply.play import means_of
+from rig.supply.player import Player, levels_of
 from rig.supply.replies import BitReply, Value, WordReply
 
 log = logging.getLogger(__name__)
@@ -36,6 +39,7 @@ class VisaChannel(SupplyChannel):
         self._generation = -1
         self._on = False
         self._shows_old_trip = False  # of OCP, until the output is switched on: see `ocp_rearm`
+        self._player = Player(supply, self._limits)
 
     @property
     def number(self) -> int:
@@ -50,8 +54,12 @@ class VisaChannel(SupplyChannel):
         mine, dialect = self._limits, self._supply.dialect
         return Limits(
             mine.volts_max, mine.amps_max, mine.volts_step, mine.amps_step, dialect.timings.refresh_s,
-            tuple(sorted(self._capabilities)),
+            tuple(sorted(self._capabilities)), self.means, self.name,
         )  # fmt: skip
+
+    @property
+    def means(self) -> tuple[Means, ...]:
+        return means_of(self._supply, self._limits, self._volts_tolerance)
 
     @property
     def _capabilities(self) -> frozenset[str]:
@@ -61,11 +69,13 @@ class VisaChannel(SupplyChannel):
         ceiling = min(self._lease_max, checked_maximum(max_volts))
         wanted = self._checked(setting, ceiling)
         c, q = self._supply.dialect.commands, self._supply.dialect.queries
+        self._player.stop()
         with self._supply.link.lock:
             self._set = None
             self._ceiling = ceiling
             if not self._switch_off():
                 raise self._refused("could not be switched off before it was set")
+            self._player.forget()
             for old in self._supply.errors():
                 log.info("%s: left over: %s", self.name, old)
             self._require_independent()
@@ -91,6 +101,8 @@ class VisaChannel(SupplyChannel):
     def on(self) -> int:
         with self._supply.link.lock:
             setting = self._require_configured()
+            if self._player.fired:
+                raise self._refused("plays a waveform: wait until it is over, or switch it off")
             self._verify(setting)
             try:
                 return self._switch_on()
@@ -102,16 +114,32 @@ class VisaChannel(SupplyChannel):
 
     def off(self) -> bool:
         deadline = time.monotonic() + OFF_PATIENCE_S
+        if self._player.fired:
+            self._player.stop()
         with self._supply.link.lock:
             while True:
                 try:
-                    return self._switch_off()
+                    is_off = self._switch_off()
+                    if is_off and self._player.fired:
+                        self._player.end()
+                        is_off = self._switch_off()  # ending a timer may be one more thing that switches
+                    return is_off
                 except BenchBlocked as lost:
                     self._set = None
                     log.warning("%s: switching off: %s", self.name, lost)
                     if time.monotonic() >= deadline:
                         return False
                 time.sleep(0.1)
+
+    def say_off(self) -> None:
+        """The command alone, unanswered: for several outputs that none waits until another has answered."""
+        self._supply.tell(self._supply.dialect.commands.output_off, self._limits)
+
+    def still(self) -> bool:
+        """End what the instrument plays by itself on an output that is off, or has armed for it, whoever loaded it;
+        True when it was read back off after that. Raises BenchBlocked."""
+        with self._supply.link.lock:
+            return self._switch_off() if self._player.forget() else True  # it may be one more thing that switches
 
     def measure(self) -> Reading:
         supply, q = self._supply, self._supply.dialect.queries
@@ -151,6 +179,7 @@ class VisaChannel(SupplyChannel):
         d = self._supply.dialect
         with self._supply.link.lock:
             now = self._require_configured()
+            self._require_nothing_armed()
             at = self._change(d.commands.volts, value, d.queries.volts, self._volts_tolerance, "volts", "V", verify)
             self._set = Setting(value, now.amps, now.ovp, now.ocp_trips)
         return at
@@ -160,11 +189,84 @@ class VisaChannel(SupplyChannel):
         c, q = self._supply.dialect.commands, self._supply.dialect.queries
         with self._supply.link.lock:
             now = self._require_configured()
+            self._require_nothing_armed()
             if now.ocp_trips and c.ocp is not None and q.ocp is not None:
                 self._put(c.ocp, value, q.ocp, self._amps_tolerance, "OCP", "A")
             at = self._change(c.amps, value, q.amps, self._amps_tolerance, "current limit", "A", verify)
             self._set = Setting(now.volts, value, now.ovp, now.ocp_trips)
         return at
+
+    # waveforms
+
+    def arm(self, commanded: Commanded) -> None:
+        if commanded.means not in [means.at(commanded.speed) for means in self.means]:
+            raise UsageProblem(f"{commanded.waveform.words} was fitted to another channel than {self.name}.")
+        with self._supply.link.lock:
+            now = self._require_configured()
+            levels = levels_of(commanded, now, self.name, lambda volts: self._volts(volts, self._ceiling), self._amps)
+            if self._player.fired:
+                raise self._refused("plays a waveform: wait until it is over, or disarm it")
+            errors = self._player.load(now, levels, commanded)
+            if errors:
+                raise self._refused(f"does not take the steps of a {commanded.waveform.words}: {_said(errors)}")
+
+    def fire(self) -> int:
+        with self._supply.link.lock:
+            self._require_configured()
+            if not self._player.armed:
+                raise self._refused("has nothing armed that could be played")
+            if self._player.fired:
+                raise self._refused("plays already")
+            if not self._on:
+                raise self._refused("is off: a waveform is played on an output that is on")
+            return self._player.fire()
+
+    def playing(self) -> bool:
+        if not self._player.fired:
+            return False
+        if not self._player.over():  # without the lock, which whoever writes edges may hold until the last of them
+            return True
+        with self._supply.link.lock:
+            if not self._player.over():  # it was only being fired
+                return True
+            if verdict := self._settle():
+                raise BenchBlocked("supply-refused", f"{verdict}.")
+        return False
+
+    @property
+    def keeps_line(self) -> bool:
+        """Whoever asks the instrument now waits until the last edge of a waveform is written."""
+        return self._player.keeps_line
+
+    def disarm(self) -> None:
+        if not self._player.armed:
+            return
+        self._player.stop()
+        with self._supply.link.lock:
+            if self._player.fired:
+                self._settle()
+            else:
+                self._player.end()
+
+    def _settle(self) -> str:
+        """What played is over: the set-points are as before, the output is on, the instrument has no complaint. What
+        was wrong with how it was played."""
+        verdict = self._player.end()
+        setting = self._require_configured()
+        if not self._is_on():
+            self._on, self._set = False, None
+            raise self._refused("switched its output off while it played a waveform")
+        q = self._supply.dialect.queries
+        played = "played a waveform on"
+        self._read_back(q.volts, setting.volts, self._volts_tolerance, "V", f"{played} {setting.volts:g} V")
+        self._read_back(q.amps, setting.amps, self._amps_tolerance, "A", f"{played} a limit of {setting.amps:g} A")
+        if errors := self._supply.errors():
+            raise self._refused(f"played a waveform and reports {_said(errors)}")
+        return verdict
+
+    def _require_nothing_armed(self) -> None:
+        if self._player.armed:
+            raise self._refused("has a waveform armed that returns to what is set now: disarm it first")
 
     def _ocp_level(self, setting: Setting) -> float | None:
         """What OCP is set to: the current limit if it shall trip, out of the way if it cannot be switched off."""
@@ -296,25 +398,30 @@ class VisaChannel(SupplyChannel):
     def _change(
         self, command: Command, value: float, query: Query, tolerance: float, what: str, unit: str, verify: bool
     ) -> int:
-        deadline = time.monotonic() + self._supply.dialect.timings.set_s
         started = ended = time.monotonic_ns()
         self._supply.tell(command, self._limits, value)
-        first = True
-        while verify:
+        if verify:
+            ended = self._read_back(query, value, tolerance, unit, f"was told {what} {value:g} {unit}")
+        else:
+            ended = time.monotonic_ns()
+        return (started + ended) // 2
+
+    def _read_back(self, query: Query, value: float, tolerance: float, unit: str, told: str) -> int:
+        """Ask until it agrees; monotonic nanoseconds of the first answer. Else the output goes off."""
+        deadline, first = time.monotonic() + self._supply.dialect.timings.set_s, 0
+        while True:
             read = self._supply.ask(query, self._limits)
-            if first:
-                ended, first = time.monotonic_ns(), False
+            first = first or time.monotonic_ns()
             if _agrees(read, value, tolerance):
-                break
+                return first
             if time.monotonic() >= deadline:
                 self._set = None
                 errors = self._supply.errors()
                 more = f" ({_said(errors)})" if errors else ""
                 if self._on:
                     more += ", so it was switched off" if self._switch_off() else ", and could not be switched off"
-                raise self._refused(f"was told {what} {value:g} {unit} and reads back {read} {unit}{more}")
+                raise self._refused(f"{told} and reads back {read} {unit}{more}")
             time.sleep(0.01)
-        return (started + (time.monotonic_ns() if first else ended)) // 2
 
     def _switch(self, command: Command | None, query: Query | None, state: bool, what: str) -> None:
         if command is None or query is None:

@@ -1,5 +1,6 @@
 """The guardian: a child of the supply service that does one thing, should the service die without a goodbye:
-switch off every output that was on, over a VISA session of its own, and confirm it.
+switch off every output that was on, over a VISA session of its own, and confirm it; then it ends what the instrument
+plays by itself, whose end may be minutes away.
 
 It waits on a pipe whose other end only the service holds, so it notices any death, kill -9 included, and it can
 outlive the service only for as long as the switching off takes. It inherits the service's locks: nobody else
@@ -18,9 +19,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rig.supply.driver import VisaChannel
+    from rig.supply.instrument import Supply
 
 RESCUE_S = 12.0  # many supplies accept one client and are slow to notice that the dead one is gone
 
@@ -56,8 +61,9 @@ class Guardian:
         self._process = self._start()
         return True
 
-    def dismiss(self, *, clean: bool) -> bool:
-        """End it: with a goodbye, or (not `clean`) leaving it to switch off what is still on. Whether it is gone."""
+    def dismiss(self) -> bool:
+        """End it: with a goodbye, or leaving it to switch off what was not read back off. Whether it is gone."""
+        clean = not self._on
         if clean:
             self._tell({"bye": True})
         self._close_pipe()
@@ -133,19 +139,12 @@ def _watch() -> tuple[dict[str, Any], set[int]] | None:
 
 
 def rescue(how: dict[str, Any], channels: set[int]) -> bool:
-    """Switch `channels` off and read them back off, trying for RESCUE_S seconds."""
+    """Switch `channels` off and read them back off; then end what the instrument plays on them by itself, so that
+    nothing is left in it that could change an output. RESCUE_S seconds are tried for; whether all are off."""
     from rig.errors import RigError
-    from rig.supply.driver import VisaChannel
     from rig.supply.instrument import Supply
 
-    left = set(channels)
-    said: set[str] = set()
-
-    def say_once(text: str) -> None:
-        if text not in said:
-            said.add(text)
-            _say(text)
-
+    rescued = _Rescue(set(channels), set(channels))
     deadline = time.monotonic() + RESCUE_S
     while True:
         try:
@@ -154,27 +153,83 @@ def rescue(how: dict[str, Any], channels: set[int]) -> bool:
                 dialect=how["dialect"],
                 serial=how["serial"] or None,
                 folders=[Path(folder) for folder in how["folders"]],
+                in_haste=True,
             )
             try:
-                for number in sorted(left):
-                    try:
-                        off = VisaChannel(supply, number, max_volts=1).off()
-                    except RigError as bad:  # of this channel: the others must not wait for it
-                        say_once(f"channel {number}, not yet: {bad}")
-                        continue
-                    if off:
-                        left.discard(number)
-                        _say(f"channel {number} switched off and read back off")
+                rescued.attempt(supply)
             finally:
                 supply.close()
         except RigError as bad:
-            say_once(f"not yet: {bad}")
-        if not left or time.monotonic() > deadline:
+            rescued.say_once(f"not yet: {bad}")
+        if not rescued.playing or time.monotonic() > deadline:
             break
         time.sleep(0.2)
-    if left:
-        _say(f"COULD NOT SWITCH OFF channel {', '.join(map(str, sorted(left)))} of {how['resource']}: do it by hand")
-    return not left
+    rescued.conclude(how["resource"])
+    return not rescued.on
+
+
+class _Rescue:
+    """How far it came: channels not yet read back off (`on`), and those that may still be `playing`. A channel's own
+    trouble keeps none of the others waiting."""
+
+    def __init__(self, on: set[int], playing: set[int]) -> None:
+        self.on = on
+        self.playing = playing
+        self._said: set[str] = set()
+
+    def attempt(self, supply: Supply) -> None:
+        """One connection's worth. Raises nothing of a single channel's."""
+        from rig.supply.driver import VisaChannel
+
+        channels: list[VisaChannel] = []
+        for number in sorted(self.playing):
+            with self._of(number):
+                channels.append(VisaChannel(supply, number, max_volts=1))
+        for act in (self._tell_off, self._switch_off, self._still):
+            for channel in channels:
+                with self._of(channel.number):
+                    act(channel)
+
+    def _tell_off(self, channel: VisaChannel) -> None:
+        if channel.number in self.on:
+            channel.say_off()
+
+    def _switch_off(self, channel: VisaChannel) -> None:
+        if channel.number in self.on and channel.off():
+            self.on.discard(channel.number)
+            _say(f"channel {channel.number} switched off and read back off")
+
+    def _still(self, channel: VisaChannel) -> None:
+        """Never before it is off, and never in the way of another's switching off."""
+        if channel.number in self.on:
+            return
+        if not channel.still():
+            self.on.add(channel.number)
+        else:
+            self.playing.discard(channel.number)
+
+    @contextlib.contextmanager
+    def _of(self, number: int) -> Iterator[None]:
+        from rig.errors import RigError
+
+        try:
+            yield
+        except RigError as bad:
+            self.say_once(f"channel {number}, not yet: {bad}")
+
+    def say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            _say(text)
+
+    def conclude(self, resource: str) -> None:
+        def named(channels: set[int]) -> str:
+            return ", ".join(map(str, sorted(channels)))
+
+        if self.on:
+            _say(f"COULD NOT SWITCH OFF channel {named(self.on)} of {resource}: do it by hand")
+        if left := self.playing - self.on:
+            _say(f"channel {named(left)} of {resource} is off; what the instrument played there may play on")
 
 
 def _say(text: str) -> None:

@@ -35,8 +35,9 @@ class Supply:
         serial: str | None = None,
         folders: Sequence[Path] = (),
         patience_s: float = 0.0,
+        in_haste: bool = False,
     ) -> Supply:
-        """Open, identify, and empty the error queue.
+        """Open, identify, and empty the error queue (`in_haste`: not that, for it may take seconds).
 
         Raises UsageProblem for an instrument that no dialect knows, that the named dialect is not for, or whose
         serial number is not `serial`; BenchBlocked("supply-lost") if nothing answers.
@@ -56,7 +57,8 @@ class Supply:
                 )
             supply = cls(link, named, instrument)
             link.adopt(named.transport, _opening(named))
-            supply.errors()
+            if not in_haste:
+                supply.errors()
         except BaseException:
             link.close()
             raise

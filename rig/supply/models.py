@@ -15,10 +15,18 @@ class Table(BaseModel):
 
 
 class Sequence_(Table):
-    """What the instrument can step through by itself (LIST, timer, ARB). Seconds."""
+    """What the instrument can step through by itself (LIST, timer, ARB). Seconds.
+
+    A step lasts `min_dwell_s` to `max_dwell_s` on a grid (`grid_s`; the shortest step, if it is not given), and comes
+    out at most `early_s` shorter and `late_s` longer.
+    """
 
     min_dwell_s: float = Field(gt=0)
-    max_steps: int = Field(gt=0)
+    max_dwell_s: float = Field(default=3600, gt=0)
+    grid_s: float | None = Field(default=None, gt=0)
+    early_s: float = Field(default=0, ge=0)
+    late_s: float = Field(default=0.001, ge=0)
+    max_steps: int = Field(gt=1)  # the last one is the rig's own: back to what is set
     source: Source
 
 

@@ -60,6 +60,7 @@ def probe(supply: Supply, number: int) -> Probe:
         ]
         if supply.dialect.transport.joins:
             rows.append(_ask_joined(supply, limits))
+        rows += _sequence(supply, limits)
         rows += [
             _write_back(supply, name, command, limits, value) for name, command, value in _settings(supply, found)
         ]
@@ -97,7 +98,9 @@ def _settings(supply: Supply, found: dict[str, Value]) -> list[tuple[str, Comman
     return same
 
 
-def _ask(supply: Supply, name: str, query: Query, limits: ChannelLimits, found: dict[str, Value]) -> Row:
+def _ask(
+    supply: Supply, name: str, query: Query, limits: ChannelLimits, found: dict[str, Value], of: str = "queries."
+) -> Row:
     started = time.monotonic()
     reply = problem = ""
     try:
@@ -108,7 +111,17 @@ def _ask(supply: Supply, name: str, query: Query, limits: ChannelLimits, found: 
     except (BenchBlocked, ValueError) as bad:
         problem = str(bad)
     ms = (time.monotonic() - started) * 1000
-    return _row(supply, limits, f"queries.{name}", filled(query.send, limits), reply, ms, problem)
+    return _row(supply, limits, f"{of}{name}", filled(query.send, limits), reply, ms, problem)
+
+
+def _sequence(supply: Supply, limits: ChannelLimits) -> list[Row]:
+    """Of what it plays by itself: whether anything plays, and that nothing shall."""
+    how = supply.dialect.sequence
+    if how is None or supply.dialect.plays(supply.instrument.model, limits) is None:
+        return []
+    rows = [] if how.done is None else [_ask(supply, "sequence.done", how.done, limits, {}, of="")]
+    abort = Command(send=how.abort, source=how.source)
+    return [*rows, _write_back(supply, "sequence.abort", abort, limits, None, of="")]
 
 
 def _ask_joined(supply: Supply, limits: ChannelLimits) -> Row:
@@ -128,7 +141,9 @@ def _ask_joined(supply: Supply, limits: ChannelLimits) -> Row:
     return _row(supply, limits, "transport.joins", sent, reply, ms, problem)
 
 
-def _write_back(supply: Supply, name: str, command: Command, limits: ChannelLimits, value: float | None) -> Row:
+def _write_back(
+    supply: Supply, name: str, command: Command, limits: ChannelLimits, value: float | None, of: str = "commands."
+) -> Row:
     started = time.monotonic()
     problem = ""
     try:
@@ -137,7 +152,7 @@ def _write_back(supply: Supply, name: str, command: Command, limits: ChannelLimi
         problem = str(bad)
     ms = (time.monotonic() - started) * 1000
     text = "; ".join(filled(line, limits, value) for line in command.send)
-    return _row(supply, limits, f"commands.{name}", text, "", ms, problem)
+    return _row(supply, limits, f"{of}{name}", text, "", ms, problem)
 
 
 def _row(supply: Supply, limits: ChannelLimits, entry: str, sent: str, reply: str, ms: float, problem: str) -> Row:

@@ -23,6 +23,18 @@ def _clean(raw: str) -> str:
     return raw.replace("\x00", "").strip()
 
 
+def numbers(raw: str) -> list[float]:
+    """Several numbers, with commas or semicolons between and behind them, also as a block with a header (IEEE 488.2:
+    `#9000000018` and then as many bytes). Raises ValueError for anything else."""
+    text = _clean(raw)
+    if re.match(r"#[1-9]", text):
+        text = text[2 + int(text[1]) :]
+    parts = [part.strip() for part in re.split("[,;]", text.rstrip(",; "))]
+    if not all(_NUMBER.fullmatch(part) for part in parts):
+        raise ValueError(f"{raw!r} is more than numbers with commas between them")
+    return [float(part) for part in parts]
+
+
 class _Reply(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 

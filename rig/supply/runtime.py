@@ -5,17 +5,23 @@
 <resource>.lock     held likewise: one process at a time opens a resource
 <resource>.name     the instrument behind a resource, as far as known: a hint, checked by the service
 <resource>.log      what the service and its guardian have to say
+
+Whoever uses another folder (another user, or the same without the environment) meets none of these, only a name that
+is the whole machine's: `MachineLock`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
+import pwd
 import re
 import socket
 import stat
+import struct
 import time
 from pathlib import Path
 
@@ -114,6 +120,54 @@ class Lock:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+class MachineLock:
+    """A name that one process of this machine has at a time, whoever's it is and whichever folder it uses: two
+    programs on one instrument would switch each other's boards off, or set each other's channels.
+
+    Goes with its descriptor, as `Lock` does.
+    """
+
+    def __init__(self, key: str) -> None:
+        self._address = f"\0rig-{key}"  # an abstract one: no file, no folder that both would have to know
+        self._sock: socket.socket | None = None
+
+    @property
+    def fd(self) -> int:
+        return self._sock.fileno() if self._sock is not None else -1
+
+    def try_hold(self) -> bool:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.bind(self._address)
+            sock.listen(64)  # so that `holder` can be asked for
+        except OSError as taken:
+            sock.close()
+            if taken.errno == errno.EADDRINUSE:
+                return False
+            raise
+        self._sock = sock
+        return True
+
+    def holder(self) -> str:
+        """Who has it, for a person."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+            asking.setblocking(False)
+            try:
+                asking.connect(self._address)
+                raw = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+            except OSError:
+                return "another process"
+        pid, uid, _ = struct.unpack("3i", raw)
+        return f"pid {pid} of user {_user(uid)}"
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def prune(path: Path, days: float = 7) -> None:

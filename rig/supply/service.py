@@ -2,12 +2,14 @@
 
 Started on demand by `client.lease`, ended by its last lease. A client that goes away, however, loses its leases
 and their outputs go off at once. Everything runs in one thread, one request after the other: that is what a VISA
-session needs, and hang-ups and switch-offs are always served first.
+session needs, and hang-ups and switch-offs are always served first; only the edges of a waveform that an instrument
+cannot play by itself are written by a thread of their own, at their times.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -28,6 +30,7 @@ from rig.supply.channel import Setting
 from rig.supply.driver import VisaChannel
 from rig.supply.guardian import Guardian
 from rig.supply.instrument import Supply
+from rig.supply.means import Commanded
 from rig.supply.probe import probe
 
 log = logging.getLogger("rig.supply.service")
@@ -36,6 +39,10 @@ FIRST_LEASE_S = 5.0  # a service that nobody leases from after its start ends
 LINGER_S = 1.0  # between the last lease and the end: the next unit's lease is then quick
 LOCK_PATIENCE_S = 25.0  # a guardian may be switching off the instrument that we want
 TICK_S = 0.5
+KEPT_S = 0.01  # between two looks whether the line is free for questions again
+
+_OFF = (b'{"op":"off"', b'{"op":"release"')
+_NO_QUESTIONS = (*_OFF, b'{"op":"disarm"', b'{"op":"playing"')
 
 
 class Client:
@@ -98,7 +105,7 @@ class Service:
 
     def _round(self) -> None:
         waiting = any(b"\n" in client.buffer for client in self.clients)
-        events = self._selector.select(0 if waiting else TICK_S)
+        events = self._selector.select(0 if self._asked() else KEPT_S if waiting else TICK_S)
         if self.guardian.look():
             log.error("the guardian had died; started another (pid %d)", self.guardian.pid)
         gone = [key.data for key, _ in events if isinstance(key.data, Client) and not self._receive(key.data, key.fd)]
@@ -109,10 +116,17 @@ class Service:
                 self._accept()
         for number, channel in list(self.unsafe.items()):
             self._make_safe(number, channel)
-        asked = [client for client in self.clients if b"\n" in client.buffer]
-        for client in sorted(asked, key=_urgency):
+        for client in self._asked():
             if client in self.clients and not self.asked_to_end:
                 self._serve(client)
+
+    def _asked(self) -> list[Client]:
+        """Whom to serve now, the urgent first. While a waveform's edges leave the instrument no time for questions,
+        these wait here and not for the line: a client that goes away must be noticed."""
+        asked = [client for client in self.clients if b"\n" in client.buffer]
+        if any(client.channel is not None and client.channel.keeps_line for client in self.clients):
+            asked = [client for client in asked if client.buffer.startswith(_NO_QUESTIONS)]
+        return sorted(asked, key=_urgency)
 
     def _accept(self) -> None:
         sock, _ = self.listener.accept()
@@ -157,14 +171,24 @@ class Service:
         channel, client.channel = client.channel, None
         if channel is None or client.probing:
             return None
-        return self._make_safe(channel.number, channel)
+        off = self._make_safe(channel.number, channel)
+        if off:
+            with contextlib.suppress(BenchBlocked):  # what is armed; whoever configures it next forgets it anyway
+                channel.disarm()
+        return off
 
     def _make_safe(self, number: int, channel: VisaChannel) -> bool:
-        if channel.off():
+        try:
+            off = channel.off()
+        except Exception:  # whatever it is: the other channels wait to be switched off too, and this one is on
+            log.exception("channel %d", number)
+            off = False
+        if off:
             self.guardian.tell_off(number)
             self.unsafe.pop(number, None)
             return True
         log.error("channel %d could not be switched off", number)
+        self.guardian.tell_on(number)  # it may never have been told: somebody else left it on
         self.unsafe[number] = channel
         return False
 
@@ -230,6 +254,10 @@ class Service:
             "tripped": channel.tripped,
             "set_volts": lambda: channel.set_volts(float(request["volts"]), verify=verify),
             "set_current_limit": lambda: channel.set_current_limit(float(request["amps"]), verify=verify),
+            "arm": lambda: channel.arm(Commanded.of(request["commanded"])),
+            "fire": channel.fire,
+            "playing": channel.playing,
+            "disarm": channel.disarm,
         }
         return {"value": does[op]()}
 
@@ -288,7 +316,7 @@ class Service:
 
 
 def _urgency(client: Client) -> bool:
-    return not client.buffer.startswith((b'{"op":"off"', b'{"op":"release"'))
+    return not client.buffer.startswith(_OFF)
 
 
 def _redirect(folder: Path, key: str, name: str, idn: str | None) -> bool:
@@ -323,6 +351,21 @@ def _hold(lock: runtime.Lock, key: Callable[[], str | None], folder: Path, name:
     return None
 
 
+def _alone_on_this_machine(resource: str, name: str) -> runtime.MachineLock:
+    """UsageProblem where a rig with another runtime folder has this instrument; those of ours have gone by now. One
+    that is ending is waited for."""
+    lock = runtime.MachineLock(name)
+    deadline = time.monotonic() + LINGER_S + 1
+    while not lock.try_hold():
+        if time.monotonic() > deadline:
+            raise UsageProblem(
+                f"The supply at {resource} is in use by another rig on this machine ({lock.holder()}), whose runtime "
+                "folder is another one: give both the same RIG_RUNTIME_DIR, as the same user, or wait for it."
+            )
+        time.sleep(0.05)
+    return lock
+
+
 def _serve(args: argparse.Namespace, report: Callable[[dict[str, Any]], None]) -> None:
     folder = runtime.folder()
     name = runtime.resource_key(args.resource)
@@ -332,6 +375,7 @@ def _serve(args: argparse.Namespace, report: Callable[[dict[str, Any]], None]) -
     if other is not None:
         report({"go": other})
         return
+    machine_lock = _alone_on_this_machine(args.resource, name)
     folders = [Path(path) for path in args.dialects]
     supply = Supply.open(args.resource, dialect=args.dialect, serial=args.serial, folders=folders, patience_s=1.0)
     try:
@@ -348,7 +392,7 @@ def _serve(args: argparse.Namespace, report: Callable[[dict[str, Any]], None]) -
             "folders": args.dialects,
         }
         runtime.prune(folder)
-        guardian = Guardian(how, (at_lock.fd, psu_lock.fd))
+        guardian = Guardian(how, (at_lock.fd, psu_lock.fd, machine_lock.fd))
         if _lease_out(supply, guardian, name, key, folder, report):
             psu_lock.remove()
             at_lock.remove()
@@ -377,7 +421,7 @@ def _lease_out(
             for known in service.names:
                 (folder / f"{known}.name").unlink(missing_ok=True)
             supply.close()  # before the guardian tries, and before our locks go
-            gone = guardian.dismiss(clean=not service.unsafe)
+            gone = guardian.dismiss()
             log.info("ended")
     return gone
 

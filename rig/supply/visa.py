@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from rig.errors import BenchBlocked, UsageProblem
+from rig.errors import BenchBlocked, RigError, UsageProblem
 
 # PyVISA loads numpy for blocks of numbers, which no supply here sends: a third of what a service's start costs.
 _BARE = "numpy" not in sys.modules
@@ -31,7 +31,6 @@ if _BARE:
 try:
     import pyvisa
     from pyvisa.constants import StatusCode, StopBits
-    from pyvisa.errors import Error as VisaError
     from pyvisa.errors import VisaIOError
 finally:
     if _BARE:
@@ -42,8 +41,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 OPEN_TIMEOUT_S = 3.0
-# What a broken line raises. RuntimeError and AttributeError: pyvisa-py's sessions, when closed under it.
-_BROKEN = (VisaError, OSError, RuntimeError, AttributeError)
+# What a broken line raises, which is whatever its transport raises: with pyvisa-py 0.8.1 VisaIOError and OSError, but
+# also ValueError (USBTMC), RPCError (VXI-11), RuntimeError and AttributeError (sessions that were closed under it).
+# One that is not told as a lost line would leave the output on.
+_BROKEN = Exception
 # Added to what happened when a new connection was not answered.
 _ONE_CLIENT = (
     "It takes one connection only and may still count another program's, or one whose program died: end that "
@@ -179,14 +180,20 @@ class Link:
         manager = _manager(_library())
         try:
             return manager.open_resource(self.resource, open_timeout=int(OPEN_TIMEOUT_S * 1000))
-        except VisaIOError as bad:
+        except _BROKEN as bad:  # pyvisa-py raises bare Exception("could not connect: ...") too
+            self._require_usable(bad)
+            raise self._lost(f"could not be opened ({_why(bad)})") from bad
+
+    def _require_usable(self, bad: Exception) -> None:
+        """Raise UsageProblem where `bad` says that this resource cannot be opened here. Of one that was open before,
+        the same says that its cable was pulled: USB ("No device found") and HiSLIP do so."""
+        if self.idn:
+            return
+        if isinstance(bad, VisaIOError):
             if bad.error_code in (StatusCode.error_invalid_resource_name, StatusCode.error_resource_not_found):
                 raise UsageProblem(f"{self.resource!r} is not a VISA resource that can be opened here.") from bad
-            raise self._lost(f"could not be opened ({_why(bad)})") from bad
-        except ValueError as bad:
+        elif isinstance(bad, ValueError):
             raise UsageProblem(f"{self.resource!r} cannot be used: {bad}.") from bad
-        except Exception as bad:  # pyvisa-py raises bare Exception("could not connect: ...")
-            raise self._lost(f"could not be opened ({_why(bad)})") from bad
 
     def _prepare(self) -> None:
         session, how = self._session, self.transport
@@ -212,7 +219,7 @@ class Link:
         """pyvisa-py's own session object, or None with another backend."""
         try:
             return self._session.visalib.sessions[self._session.session]
-        except (*_BROKEN, KeyError, TypeError):
+        except _BROKEN:
             return None
 
     def _socket(self) -> socket.socket | None:
@@ -269,7 +276,7 @@ class Link:
         try:
             ready, _, _ = select.select([sock], [], [], self.transport.timeout_s)
             hung_up = bool(ready) and not sock.recv(1, socket.MSG_PEEK)
-        except OSError as bad:
+        except (OSError, ValueError) as bad:  # ValueError: it was closed under us
             raise self._lost(f"gave no answer to {line!r} ({_why(bad)})") from bad
         if not ready:
             raise self._lost(f"gave no answer to {line!r} (timeout)")
@@ -278,7 +285,7 @@ class Link:
 
     def _lost(self, what: str) -> BenchBlocked:
         if self._session is not None and self._identified and self.farewells and not self._answers():
-            with contextlib.suppress(*_BROKEN):
+            with contextlib.suppress(_BROKEN):
                 for farewell in self.farewells.values():
                     for line in farewell:
                         self._put(line)
@@ -294,7 +301,7 @@ class Link:
         beside = Link(self.resource, self.transport)
         try:
             return beside.open() == self.idn
-        except BenchBlocked:
+        except RigError:
             return False
         finally:
             beside.close()

@@ -8,7 +8,7 @@ from typing import Any
 
 from rig import errors
 
-PROTOCOL = 2
+PROTOCOL = 3
 LONGEST_LINE = 1 << 20
 
 _CODED: dict[str, type[errors.Coded]] = {"BenchBlocked": errors.BenchBlocked, "UnitFailed": errors.UnitFailed}

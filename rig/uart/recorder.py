@@ -22,7 +22,7 @@ class Recorder:
         self._asked: Header | None = None  # the same command's frame
         self._replies = ReplyParser()
         self.unasked = bytearray()  # what came since the last command had its answer
-        self._strays = 0  # of what was unasked earlier, the bytes that are no whole reply
+        self._strays = 0  # bytes that are no whole reply: of what was unasked earlier, and between replies
 
     def section(self, title: str) -> None:
         """What comes from here on belongs to `title`."""
@@ -85,7 +85,11 @@ class Recorder:
         command.reply_size += len(data)
         command.reply_baud = baud
         code = 1 if command.name == _LINK else asked.code  # it alone is answered with another code
-        for reply in self._replies.feed(data):
+        skipped = self._replies.skipped
+        replies = self._replies.feed(data)
+        if command.name != _LINK:  # which is asked by the hundred, of boards that are not there yet
+            self._strays += self._replies.skipped - skipped
+        for reply in replies:
             if reply.long == asked.long and reply.code == code:
                 command.answered, command.status = True, reply.status
         return command.answered and command.status in GARBLED

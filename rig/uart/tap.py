@@ -6,7 +6,8 @@ first link check, so that the board gets its power just when somebody is asking 
 shorter than a tool's start-up. Until then the port's TX is held in break, for an idle-high TX back-powers a
 board so that it never resets. A reset by the tool's modem lines, which a pseudo-terminal does not have, is heard
 beside the bytes (`lines`) and becomes what `on_pulse` makes of it: a power-cycle. A frame that the guard stops is
-answered with the chip's own refusal. `damage` makes bytes go wrong on request.
+answered with the chip's own refusal. `damage` makes bytes go wrong on request. `on_command` hears of each command
+when the board has all of it: what a supply study waits for.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import serial
 from rig.chip.client import LINK_BAUD
 from rig.chip.frames import Header, Request, RequestScanner, Short
 from rig.errors import BenchBlocked, RigError
+from rig.uart.arrivals import Arrivals, Told
 from rig.uart.damage import Damage, Damager
 from rig.uart.guard import Guard, Refusal, answer
 from rig.uart.lines import LineWatch
@@ -62,6 +64,9 @@ class Tap:
         self._on_link = on_link
         self._on_refusal = on_refusal
         self.on_pulse: Callable[[], bool] = lambda: False  # power-cycles and arms; False: there was nothing to do
+        # name, address and time.monotonic_ns of each command, once the board has all of it (see `arrivals`). In the
+        # tap's thread: it must return at once, and ask nothing of the tap
+        self.on_command: Told | None = None
         self._port = open_port(port_path, LINK_BAUD)
         self.port_path = port_path
         try:
@@ -88,6 +93,7 @@ class Tap:
         self._damager: Damager | None = None
         self._to_board = bytearray()  # held back on request, until the first of these moments
         self._board_at = self._host_at = 0.0
+        self.arrivals = Arrivals(self._port)
         self._last_byte = 0.0
         self._to_host = bytearray()
         self._owed = bytearray()  # refusals that wait for the end of a reply, until this moment
@@ -174,6 +180,7 @@ class Tap:
         """The board is going off: TX low, nothing passes, and no link check switches it on. For `arm`."""
         with self._turn():  # what can be done is done even if it does not come to be ours
             self._armed, self._held = False, True
+            self.arrivals.forget()
             self._break(True)
         return self.keep_off()
 
@@ -243,6 +250,7 @@ class Tap:
                     if self._master in ready:
                         self._from_host()
                     self._release()
+                    self._arrived()
                     if not self._to_board:  # what is held back was written at the speed of then
                         self._speed.follow()
                         self._speed.be_ahead()
@@ -258,7 +266,9 @@ class Tap:
         if self._speed.watching:
             return 0.001
         now = time.monotonic()
-        held = [(self._board_at, self._to_board), (self._owed_at, self._owed)]
+        held: list[tuple[float, object]] = [(self._board_at, self._to_board), (self._owed_at, self._owed)]
+        if (due := self.arrivals.due) is not None:
+            held.append((due, True))
         if self._host_at > now:  # what is due there waits until the flasher's side takes it, and not in turns
             held.append((self._host_at, self._to_host))
         return max(0.0, min([_IDLE_S, *(at - now for at, data in held if data)]))
@@ -286,17 +296,34 @@ class Tap:
         if self._to_board or time.monotonic() < self._board_at:
             self._to_board += passed
         else:
-            self._port.write(passed)
+            self._write(passed)
 
     def _release(self) -> None:
         """To the board what was held back, when its time has come."""
         if self._to_board and time.monotonic() >= self._board_at:
             held, self._to_board = bytes(self._to_board), bytearray()
-            self._port.write(held)
+            self._write(held, held=True)
+
+    def _write(self, data: bytes, *, held: bool = False) -> None:
+        """To the board, now or (`held`) at last."""
+        began = time.monotonic_ns()
+        self._port.write(data)
+        if self.on_command is not None:  # nobody wakes up for what nobody waits for
+            self.arrivals.written(began, held=held)
+        else:
+            self.arrivals.forget_frames()
+
+    def _arrived(self) -> None:
+        try:
+            self.arrivals.tell(self.on_command)
+        except Exception as problem:  # noqa: BLE001 - nobody else sees what ends this thread
+            text = f"what waits for a command failed: {type(problem).__name__}: {problem}"
+            self.error = BenchBlocked("crashed", text)
 
     def _forget_frames(self) -> None:
         """What was half seen is over."""
         self._scanner.reset()
+        self.arrivals.forget_frames()
         self._to_board.clear()
         self._board_at = self._host_at = 0.0
         if self._damager is not None:
@@ -347,6 +374,7 @@ class Tap:
                 self._owed += answer(header)
                 self._owed_at = time.monotonic() + (_QUIET_S if midway else 0.0)  # never into a reply
             return False
+        self.arrivals.begins(command.begun_ns)
         if self._damager is not None:
             self._damager.begin(command)
         if self._armed and not header.long and header.code == Short.LINK_CHECK:
@@ -361,6 +389,8 @@ class Tap:
 
     def _end(self, header: Header) -> None:
         self._recorder.sent()
+        if not (self._armed or self._held):
+            self.arrivals.ends(header)
         if not header.long and header.code == Short.SET_BAUD:
             baud, delay_ms = struct.unpack("<IB", header.head)
             self._speed.asked(baud, delay_ms / 1000)

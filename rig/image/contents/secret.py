@@ -39,37 +39,38 @@ class Secret(BaseModel):
             raise ValueError('{ env = "NAME" } or { file = "PATH" }: one of the two')
         return self
 
-    def reveal(self, where: str, folder: Path) -> str:
-        """The secret; a file's path counts from `folder`. UsageProblem names `where` it was asked for, and why it
-        cannot be had or must not be trusted."""
-        text = self._of_environment(where) if self.env else self._of_file(where, folder)
+    def reveal(self, where: str, folder: Path, table: str = "provision") -> str:
+        """The secret; a file's path counts from `folder`. UsageProblem names `table` and `where` it was asked for,
+        and why it cannot be had or must not be trusted."""
+        asked = f"[{table}] ({where})"
+        text = self._of_environment(asked) if self.env else self._of_file(asked, folder)
         if not text.isprintable():
-            raise UsageProblem(f"[provision] ({where}): {self._place} has more than one line, or control characters")
+            raise UsageProblem(f"{asked}: {self._place} has more than one line, or control characters")
         return text
 
     @property
     def _place(self) -> str:
         return f"the environment's {self.env}" if self.env else f"the file {self.file}"
 
-    def _of_environment(self, where: str) -> str:
+    def _of_environment(self, asked: str) -> str:
         text = os.environ.get(self.env or "")
         if not text:
             state = "not set" if text is None else "empty"
-            raise UsageProblem(f"[provision] ({where}) is to come from {self._place}, which is {state}")
+            raise UsageProblem(f"{asked} is to come from {self._place}, which is {state}")
         return text
 
-    def _of_file(self, where: str, folder: Path) -> str:
+    def _of_file(self, asked: str, folder: Path) -> str:
         path = folder / Path(self.file or "").expanduser()
         try:
             with path.open("rb") as file:
                 mode = os.fstat(file.fileno()).st_mode
                 data = file.read(_LONGEST + 1)
         except OSError as problem:
-            raise UsageProblem(f"[provision] ({where}): cannot read {path}: {problem.strerror}") from None
+            raise UsageProblem(f"{asked}: cannot read {path}: {problem.strerror}") from None
         if not stat.S_ISREG(mode) or mode & 0o077:
-            raise UsageProblem(f"[provision] ({where}): others can read {path}; chmod 600 {path}")
+            raise UsageProblem(f"{asked}: others can read {path}; chmod 600 {path}")
         text = data.decode("utf-8", "replace").rstrip("\r\n")
         if not text or len(data) > _LONGEST or "\ufffd" in text:
             what = "is empty" if not text else "holds no text of one line"
-            raise UsageProblem(f"[provision] ({where}): {path} {what}")
+            raise UsageProblem(f"{asked}: {path} {what}")
         return text

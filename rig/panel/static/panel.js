@@ -262,5 +262,20 @@ if (line && scanText) {
   document.addEventListener("visibilitychange", watch);
   window.addEventListener("beforeunload", () => { hush(); setTimeout(watch, RETRY_MS * 3); }); // if it stays after all
 }
+
+// -- all stations -----------------------------------------------------------------------------------
+
+const overview = byId("again");
+async function lookAgain() {
+  if (document.hidden) return;
+  try {
+    const response = await fetch(location.href);
+    if (response.redirected || !response.ok) return void location.reload();
+    const fresh = new DOMParser().parseFromString(await response.text(), "text/html").getElementById("again");
+    if (fresh && fresh.innerHTML !== overview.innerHTML) overview.replaceChildren(...fresh.childNodes);
+  } catch { /* the panel is away: what was known stays, with its time */ }
+}
+if (overview) setInterval(lookAgain, 1000 * Number(overview.dataset.again));
+
 const waiting = document.querySelector("[data-wait]");
 if (waiting) setInterval(() => location.reload(), 3000);

@@ -163,9 +163,9 @@ class Instrument:
         return known[output.number]
 
     def slow_meter(self, period_s: float | None = None) -> None:
-        """From now on readings are renewed every `period_s` seconds (None: as the model's meter does, else 0.4 s)."""
+        """From now on readings are renewed every `period_s` real seconds (None: as the model's meter, else 0.4)."""
         with self.lock:
-            self._meter_s = period_s or (self.meter_period_s or 0.4) * self.time_scale
+            self._meter_s = period_s or self.meter_period_s or 0.4
             self._meter_due = monotonic()
         self.changed()
 

@@ -10,12 +10,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from rig.sim.psu.status import ScpiError
 
 log = logging.getLogger(__name__)
-
+_LONGEST_PLAN = 10_000  # steps that a rail is told ahead
 
 Quantity = Literal["volts", "amps", "ovp", "ocp", "ocp_delay"]  # what a command may set
 
@@ -28,6 +28,18 @@ class Rail(Protocol):
 
     def sense(self) -> tuple[float, float, str]:
         """Volts at the terminals, amps, and "cv", "cc" or "off", now."""
+
+
+Point = tuple[float, bool, float, float]
+"""Seconds from now, whether it is on, volts, amps."""
+
+
+@runtime_checkable
+class PlannedRail(Rail, Protocol):
+    """One that can be told ahead what the supply plays, and follows it on a clock that no busy machine moves."""
+
+    def plan(self, points: Sequence[Point]) -> None:
+        """What :meth:`apply` would say, and when. The next `apply` takes the place of what is left of it."""
 
 
 class ResistiveLoad:
@@ -109,6 +121,7 @@ class Output:
         self._rail_lost = False
         self.switch_on_s = 0.0  # from the command until the terminals are live
         self._live_at: float | None = None
+        self._planned = False  # the rail was told ahead what is played
         self.held: Reading = (0.0, 0.0, "off")  # what a slow meter last saw
         self.seen: Reading = (0.0, 0.0, "off")  # what was found at the terminals last
         self.reset()
@@ -139,7 +152,7 @@ class Output:
             return
         try:
             self.rail.apply(*state)
-            self._told = state
+            self._told, self._planned = state, False
         except Exception:  # a board that is gone must not keep the others from being switched off
             log.exception("output %d: its rail did not take a set-point", self.number)
 
@@ -181,7 +194,31 @@ class Output:
     def play(self, playback: Playback | None) -> None:
         """Start a sequence in place of the set-points, or with None end the one that plays."""
         self.playback = playback
-        self._push()
+        if self._planned:  # and is further in it than we last said
+            self._planned, self._told = False, None
+        if playback is not None and isinstance(self.rail, PlannedRail) and self.on and self._live_at is None:
+            self._plan(playback, self.rail)
+        else:
+            self._push()
+        if playback is not None:
+            playback.began(monotonic())  # from when the rail was told: its first step is not cut short either
+
+    def _plan(self, playback: Playback, rail: PlannedRail) -> None:
+        steps = playback.ahead(_LONGEST_PLAN)
+        if steps is None:  # too much of it: as it comes
+            self._push()
+            return
+        points, at = [], 0.0
+        for volts, amps, seconds in steps:
+            points.append((at, True, volts, amps))
+            at += seconds
+        try:
+            rail.plan([*points, (at, True, self.volts, self.amps)])
+        except Exception:
+            log.exception("output %d: its rail did not take a plan", self.number)
+            return
+        self._planned, self._told = True, (True, *self.live)
+        self._after = (True, self.volts, self.amps)
 
     def sense(self) -> Reading:
         """Volts, amps and regulation mode at the terminals now; a tripped or switched-off output is "off".
@@ -248,10 +285,14 @@ class Output:
         if playback is None:
             return None
         if now >= playback.due:
-            if playback.advance(now):
+            if playback.advance(playback.due if self._planned else now):
+                if self._planned:
+                    self._told = (True, *self.live)
                 self._push()
             else:
                 self.playback = None
+                if self._planned:
+                    self._planned, self._told = False, self._after
                 playback.on_end(self)
                 self._push()
                 return None
@@ -285,6 +326,16 @@ class Playback:
     def now(self) -> tuple[float, float]:
         """Volts and amps of the step that plays."""
         return self._steps[self._at][:2]
+
+    def ahead(self, most: int) -> list[tuple[float, float, float]] | None:
+        """All of it, in volts, amps and real seconds; None if it is more than `most` steps."""
+        if self._left is None or (self._left + 1) * len(self._steps) > most:
+            return None
+        return [(volts, amps, seconds * self._scale) for volts, amps, seconds in self._steps] * (self._left + 1)
+
+    def began(self, now: float) -> None:
+        """Its first step starts at `now` (monotonic seconds)."""
+        self.due = now + self._steps[0][2] * self._scale
 
     def advance(self, now: float) -> bool:
         """Go to the next step; False at the end."""

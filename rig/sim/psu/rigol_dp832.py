@@ -3,7 +3,7 @@
 Sources: DP800 Programming Guide, December 2015 ("guide"), the DP2000 guide where it explains what the DP800's leaves
 open, and guesses, each marked. Quirks kept on purpose: `:OUTP:OVP:CLEAR` has no short form; `:MEAS:POWE?`, not
 `POW?`; clearing by `:OUTP:OVP:CLEAR` leaves the output off, by `:SOUR:VOLT:PROT:CLE` switches it on again.
-Not simulated: :DELAY, :MONITOR, :TRIGger, :PRESet, tracking, memories, and queries of the timer's steps.
+Not simulated: :DELAY, :MONITOR, :TRIGger, :PRESet, tracking, memories.
 """
 
 from __future__ import annotations
@@ -207,6 +207,15 @@ class RigolDP832(LevelInstrument):
         params.end()
         self._timer.steps[group] = (volts, amps, seconds)
 
+    def _timer_told(self, call: Call) -> str:
+        """`#9000000036` and `1,8.000,1.0000,10;2,6.000,1.0000,10;`. Source: guide; of a group never set: guess."""
+        first = call.params.integer(0, _TIMER_GROUPS - 1)
+        count = call.params.integer(1, _TIMER_GROUPS) if len(call.params) else 1
+        call.params.end()
+        groups = [(group, *self._timer.steps.get(group, (1.0, 1.0, 1.0))) for group in range(first, first + count)]
+        told = "".join(f"{group},{volts:.3f},{amps:.4f},{seconds:g};" for group, volts, amps, seconds in groups)
+        return f"#9{len(told):09d}{told}"
+
     def _timer_groups(self, call: Call) -> None:
         groups = call.params.number(PLAIN, {"MINimum": 1, "MAXimum": _TIMER_GROUPS})
         call.params.end()
@@ -293,7 +302,7 @@ class RigolDP832(LevelInstrument):
             Command("SYSTem:BEEPer[:STATe]", *self._beeping()),
             Command("TIMEr[:STATe]", self._timer_switch, answer(self._timer_state)),
             Command("TIMEr:GROUPs", self._timer_groups, answer(lambda: str(self._timer.groups))),
-            Command("TIMEr:PARAmeter", self._timer_step),
+            Command("TIMEr:PARAmeter", self._timer_step, self._timer_told),
             Command("TIMEr:CYCLEs", self._timer_cycles),
             Command("TIMEr:ENDState", self._timer_end, answer(lambda: self._timer.end)),
         ]

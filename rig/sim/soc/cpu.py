@@ -112,6 +112,10 @@ class Cpu:
         """Enter the IRQ exception."""
         self._enter(IRQ, 0x18, self.pc + 4)
 
+    def jump(self, address: int) -> None:
+        """Go on at `address`, in ARM state."""
+        self.pc, self._cpsr = address, self._cpsr & ~_THUMB
+
     def word(self, address: int) -> int | None:
         """The aligned word of RAM or code at `address`, None elsewhere."""
         for memory in self._readable:

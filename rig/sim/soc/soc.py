@@ -26,7 +26,7 @@ from rig.sim.soc.codewindow import MAPPED, CodeWindow
 from rig.sim.soc.cpu import Cpu, Fault
 from rig.sim.soc.idle import IdleFinder
 from rig.sim.soc.load import Load, LoadMeter
-from rig.sim.soc.memory import Memory, other_memories, ram
+from rig.sim.soc.memory import RAM_BASE, RAM_SIZE, Memory, other_memories, ram
 from rig.sim.soc.registers import Bus, Registers
 
 TAG = b"BK7231\0\0"
@@ -202,6 +202,18 @@ class Soc:
                 self._tick_over(until_ns)
             if self._running:  # it may have died in a tick
                 self._step(until_ns)
+
+    def hang(self) -> None:
+        """Core and watchdog stop where they are: only a power cycle or CEN brings it back."""
+        if self._running:
+            self._die()
+
+    def derail(self, place: float, *, in_ram: bool) -> None:
+        """The core goes on somewhere else: at `place`, 0 to 1 of the way through RAM or through flash."""
+        base, size = (RAM_BASE, RAM_SIZE) if in_ram else (0, MAPPED)
+        self._cpu.jump(base + int(place * size) % size & ~3)
+        self._waiting = False
+        self._slice = _SHORT_SLICE
 
     def uart_receive(self, port: int, data: bytes) -> None:
         """Bytes arrive at RX1 or RX2 now."""
