@@ -85,10 +85,29 @@ class Lab:
         return done.stdout + done.stderr
 
     def place(self, name: str, *groups: str) -> str:
-        """A place of these groups; what `--bench` calls it."""
-        self.client("create", place=name)
-        self.client("add-match", *(f"*/{group}/*" for group in groups), place=name)
+        """A place of these groups, unless the coordinator remembers it; what `--bench` calls it."""
+        if name not in self.client("places").split():
+            self.client("create", place=name)
+            self.client("add-match", *(f"*/{group}/*" for group in groups), place=name)
         return f"labgrid:{name}@{self.address}"
+
+    @property
+    def _remembered(self) -> Path:
+        """What a coordinator that starts knows of places. The one before it wrote it every 15 s, if they changed."""
+        return self.folder / "places.yaml"
+
+    def remember(self, place: str) -> None:
+        """Wait until a coordinator started from now on knows this place with what it matches: as nobody's."""
+
+        def is_whole() -> bool:
+            kept = self._remembered.read_text() if self._remembered.exists() else ""
+            return f"{place}:" in kept and "group:" in kept
+
+        wait_until(is_whole, 60, "the place on disk")
+
+    def forget(self) -> None:
+        """A coordinator started from now on knows no place."""
+        self._remembered.unlink(missing_ok=True)
 
     def holder_of(self, place: str) -> str:
         """Who has acquired it; empty: nobody."""

@@ -43,7 +43,7 @@ def lab(bench: SimProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def lend(lab: Lab, bench: SimProcess) -> None:
-    """Coordinator, exporter, place, from nothing."""
+    """Coordinator, exporter, place: from nothing, or from what the coordinator before remembers."""
     lab.start()
     file = lab.folder / "exporter.yaml"
     done = rig_inside("bench", "export-labgrid", "--bench", bench.bench_file, "--out", file, cwd=lab.folder)
@@ -111,7 +111,9 @@ def test_a_place_of_a_killed_rig_is_given_back_and_somebody_elses_is_left_alone(
 def test_units_are_converted_through_a_place_whose_coordinator_is_killed_while_one_is_written(
     lab: Lab, bench: SimProcess, tmp_path: Path
 ) -> None:
-    """The coordinator comes back while the second one is at work: the place is held again, and given back."""
+    """The coordinator comes back while the second one is at work, and knows the place as nobody's before its exporter
+    is back: it is held again, and given back."""
+    lab.remember(PLACE)
     before = lab.log().count("place acquired by")
     process = start_rig("convert", "--no-report", "--units", "2", "--bench", spec_of(lab), cwd=tmp_path)
     wait_until(lambda: has_begun(tmp_path, events.WriteBegun), 60, "the write")
@@ -159,11 +161,15 @@ def test_the_coordinator_is_killed_at_any_moment(bench: SimProcess, tmp_path: Pa
         folder.mkdir()
         with Lab(folder / "lab") as lab:
             lend(lab, bench)
+            if turn % 2:
+                lab.remember(PLACE)
             process = start_rig("convert", "--no-report", "--units", "2", "--bench", spec_of(lab), cwd=folder)
             wait_until(lambda folder=folder: has_begun(folder, events.UnitStarted), 60, "the unit")
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(dice.uniform(0.0, 3.5))
             lab.kill()
+            if not turn % 2:
+                lab.forget()
             if turn % 3 == 0:  # nothing comes back; the rig itself is killed too
                 os.kill(process.pid, signal.SIGKILL)
                 process.communicate()
