@@ -68,7 +68,7 @@ def record(study: Study, places: list[Place], **changed: Any) -> Record:
                  Played("ams1117-5v", "AMS1117-3.3 on a 5 V that sags", 3.3, 0.8, "data sheet, recalled"),
                  Played("ft232rl-pin", "3V3OUT of an FT232RL adaptor", 3.3, 0.05, "data sheet, recalled"),
                  Played("ch340-v3", "V3 of a CH340 adaptor", 3.3, 0.03, "recalled")],
-        bench={"spec": "sim:1", "name": "simulated", "simulated": True, "speed": 50.0},
+        bench={"spec": "sim:1", "name": "simulated", "simulated": True, "speed": study.speed},
         image={"name": "OpenBK7231N_QIO.bin", "sha256": "ab" * 32, "firmware": "OpenBeken", "version": "1.18.300"},
         rig={"version": "0.1.0", "python": "3.11"},
     )  # fmt: skip

@@ -33,6 +33,7 @@ class Board:
 
     def __init__(self) -> None:
         self._master, slave = pty.openpty()
+        self._guard = threading.Lock()
         tty.setraw(self._master)
         self.port = os.ttyname(slave)
         os.close(slave)
@@ -41,8 +42,10 @@ class Board:
         os.write(self._master, text.encode() if isinstance(text, str) else text)
 
     def goes_away(self) -> None:
-        if self._master >= 0:
-            os.close(self._master)
+        """Once, whichever thread comes first: a timer or the end of a test."""
+        with self._guard:
+            if self._master >= 0:
+                os.close(self._master)
             self._master = -1
 
 

@@ -89,7 +89,7 @@ def test_a_study_is_made_stopped_and_gone_on_with(small: Path, tmp_path: Path, n
     """Told to all of its processes at once, as a terminal does, `timeout` and systemd."""
     pytest.importorskip("unicorn", reason="boards execute firmware with the extra 'sim'")
     runs = tmp_path / "runs"
-    command = [*COMMAND, "--study", str(small), "--out", str(runs)]
+    command = [*COMMAND, "--study", str(small), "--out", str(runs), "--bench", "sim@55"]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -108,6 +108,8 @@ def test_a_study_is_made_stopped_and_gone_on_with(small: Path, tmp_path: Path, n
     assert process.returncode == 130
     assert f"go on with: rig power --resume {folder}" in err
     assert "out of use" not in err
+    doubt = "The bench is at 55 times real speed, the study asks for 50: "
+    assert doubt in err
     assert [json.loads(path.read_text())["right"] for path in folder.glob("boards/*.json")] == [True]
     assert "About 3 trials are to be made." in err
     begun = read_trials(folder)
@@ -121,7 +123,8 @@ def test_a_study_is_made_stopped_and_gone_on_with(small: Path, tmp_path: Path, n
     assert board["parts"][0]["n"] == 1
     assert told["simulated"] is True
     assert told["report"] is None or Path(told["report"]).is_file()
-    assert told["sentences"]
+    assert told["sentences"][0].startswith("link: ")
+    assert told["sentences"][1].startswith(doubt)
 
 
 def _wait(process: subprocess.Popen[str], seconds: float) -> None:

@@ -390,6 +390,16 @@ def test_without_a_witness_nothing_is_called_achieved(tmp_path: Path) -> None:
     assert any(each.startswith("No witness was on the rail") for each in told["remarks"])
 
 
+def test_a_simulation_faster_than_its_study_asks_for_is_doubted(tmp_path: Path) -> None:
+    """Its firmware may lag behind its rail."""
+    bench = {"spec": "sim:1@50", "name": "simulated", "simulated": True}
+    for name, speed in (("fast", 50.0), ("right", 15.0)):
+        run = made(tmp_path / name, "minimum-supply", most=12, bench=bench | {"speed": speed})
+        told = [each for each in pages(run)[2]["remarks"] if "falls behind its rail" in each]
+        asked = ["The bench is at 50 times real speed, the study asks for 15: "] if name == "fast" else []
+        assert [each.partition("where")[0] for each in told] == asked
+
+
 def test_with_a_witness_both_are_told_apart(boots: Path) -> None:
     page, _, told = pages(boots)
     row = next(each for each in told["achieved"] if each["commanded"].startswith("dip, 100 ms, "))

@@ -16,6 +16,7 @@ from rig.errors import UsageProblem
 from rig.power.fit import Estimate
 from rig.power.outcome import GOOD
 from rig.power.plan import Plan
+from rig.power.words import hurried
 
 _SHA = 12  # digits shown
 _MOST_SPOILED = 4  # levels in a remark; the table has all
@@ -133,6 +134,7 @@ def remarks(told: Gathered) -> list[str]:
             f"{which}: no real board was measured. Thresholds are those of the simulation's constants, most of which "
             "are guesses; what is tested is the method."
         )
+    found += several(doubt for run in told.runs if (doubt := hurried(run.record)) is not None)
     played, witnessed = achieved.measured(told)
     if played and not witnessed:
         found.append("No witness was on the rail: what the supply achieved is not measured, only what it was told.")

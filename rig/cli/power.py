@@ -21,7 +21,7 @@ from rig.power.result import Ended, results
 from rig.power.runner import Run
 from rig.power.study import DEFAULT, Study, load_study, ready
 from rig.power.trial import Trial, read_trials
-from rig.power.words import sentences
+from rig.power.words import hurried, sentences
 from rig.records.run import RunFolder
 from rig.target import check_folder
 
@@ -159,6 +159,8 @@ def _tell(record: Record, bench: Bench, watch: _Bar) -> None:
     """What is begun, before it is: boards, supplies, what these make of the waves, what measures it."""
     if bench.simulated:
         watch.say(f"Simulated bench at {bench.speed:g} times real speed: no real board, no real supply.")
+    if (doubt := hurried(record)) is not None:
+        watch.say(doubt)
     for place in record.places:
         supply = f"{place.supply.get('maker', '')} {place.supply.get('model', '')}".strip()
         watch.say(f"  slot {place.slot}: {place.product} at {place.volts:g} V, {place.amps:g} A from {supply}")

@@ -20,7 +20,7 @@ _DOES = {
 
 
 def sentences(record: Record, boards: Iterable[Ended]) -> list[str]:
-    """One or two for each part of each board, and what is missing."""
+    """One or two for each part of each board, what is missing, and what stands against it all."""
     found = []
     boards = list(boards)
     for board in boards:
@@ -31,7 +31,18 @@ def sentences(record: Record, boards: Iterable[Ended]) -> list[str]:
         elif board.left:
             missing = "1 trial is" if board.left == 1 else f"{board.left} trials are"
             found.append(f"{who}About {missing} missing: rig power --resume RUN goes on.")
-    return found
+    return [*found, *filter(None, [hurried(record)])]
+
+
+def hurried(record: Record) -> str | None:
+    """What stands against a simulated bench faster than the study asks for; None where nothing does."""
+    speed = float(record.bench.get("speed", 1.0))
+    if not record.simulated or speed <= record.study.speed:
+        return None
+    return (
+        f"The bench is at {speed:g} times real speed, the study asks for {record.study.speed:g}: where a simulated "
+        "board falls behind its rail, it seems to need more than it does."
+    )
 
 
 def sentence_of(found: Found, confidence: float) -> str:
