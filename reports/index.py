@@ -69,6 +69,9 @@ def write_index(
     paged = _paged(records, batches)
     rows = [_with_page(records, batch, out_dir, what_ifs, exports) for batch in batches[:paged]]
     rows += _without_page(records, batches[paged:])
+    left = metrics.not_begun_by_run(records)
+    for row, batch in zip(rows, batches, strict=True):
+        row["not_begun"] = sum(left.get(run, 0) for run in batch.runs)
     drawn = [row for row in reversed(rows) if row["found"].first_pass.interval]
     rates = [(row["name"], row["found"].first_pass) for row in drawn]
     points = [(name, rate.value, *rate.interval, rate.n) for name, rate in rates]
@@ -80,7 +83,7 @@ def write_index(
     figures = [
         {"batch": row["name"], "product": row["product"], "page": row["page"] or None, "runs": row["runs"],
          "started": row["started"], "first_pass": _figures(row["found"].first_pass),
-         "final": _figures(row["found"].final)}
+         "final": _figures(row["found"].final), "not_begun": row["not_begun"]}
         for row in rows
     ]  # fmt: skip
     try:

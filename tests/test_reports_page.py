@@ -415,7 +415,7 @@ def test_several_batches_have_a_page_over_them(tmp_path: Path) -> None:
     index = reports.write_index(records, tmp_path / "report")
     page = check(index)
     assert "3 batches, 36 boards" in page.plain
-    assert "B2 ds-121 2026-11-23 17:15:00 UTC 1 12 66.7 % 39.1 % to 86.2 % 66.7 % 0" in page.plain
+    assert "B2 ds-121 2026-11-23 17:15:00 UTC 1 12 66.7 % 39.1 % to 86.2 % 66.7 % 0 0" in page.plain
     assert page.plain.index("../B3 <i> ds-121") < page.plain.index("B2 ds-121") < page.plain.index("B1 ds-121")
     below = [tmp_path / "report" / unquote(link) for link in page.links if link.endswith("index.html")]
     assert len(below) == 3

@@ -165,12 +165,24 @@ def test_a_stopped_batch_does_not_read_as_a_good_one(tmp_path: Path) -> None:
     assert summary(records)["counts"]["not_begun"] == 2
     page = Pages(records, tmp_path / "page").data()
     assert (page["verdict"], page["tone"]) == (said, "idle")
+    assert _begun_not(records, tmp_path / "index") == [2]
 
     bench.behave(**{"2": ["pass"]})
     assert bench.start(job, resume=True).end() is Exit.GOOD
     records = read([bench.run.path])
     assert "All 4 boards are good." in summary_lines(records)[0]
     assert summary(records)["counts"]["not_begun"] == 0
+    assert _begun_not(records, tmp_path / "index") == [0]
+
+
+def _begun_not(records: Any, folder: Path) -> list[int]:
+    """By the page over batches, a batch each."""
+    from reports import write_index
+
+    told = json.loads((write_index(records, folder).parent / "index.json").read_text())
+    cells = re.findall(r'<td class="n">(\d+)</td><td>', (folder / "index.html").read_text())
+    assert [int(cell) for cell in cells] == [each["not_begun"] for each in told]
+    return [each["not_begun"] for each in told]
 
 
 def test_which_unit_comes_first() -> None:
