@@ -114,6 +114,8 @@ def test_a_study_is_made_stopped_and_gone_on_with(small: Path, tmp_path: Path, n
     assert "About 3 trials are to be made." in err
     begun = read_trials(folder)
     assert 1 <= len(begun) < 3
+    if number is not signal.SIGHUP:
+        return  # what is left on the disk is the same
     done = rig("--resume", folder, "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)

@@ -18,6 +18,7 @@ from rig.flashers.external import ExternalFlasher
 from rig.flashers.process import Kept, Run, run_tool
 from tests.sick_tools import FLOOD, fall_ill
 from tests.test_flashers_external import FakeLink, alive
+from tests.waiting import until
 
 BOUND = 12_000_000  # bytes of memory; the shortest flood here has 20,000,000
 
@@ -57,7 +58,7 @@ def test_it_ends_and_is_on_record(tmp_path: Path, link: FakeLink, name: str, sen
     assert failure.value.code == "flasher-failed"
     pids = children(flasher.last_output)
     assert name not in ("hang", "busy") or pids
-    assert not any(map(alive, pids))
+    assert until(lambda: not any(map(alive, pids))), "what is killed is gone a moment later"
     assert f"# exit code {exit_code} after " in (tmp_path / "flasher-01-write.txt").read_text()
 
 
@@ -65,7 +66,7 @@ def test_a_child_that_holds_the_output_is_not_waited_for(tmp_path: Path, link: F
     flasher = sick(tmp_path, "orphan")
     assert flasher.write(link, [(0x11000, b"x")]).ok
     (child,) = children(flasher.last_output)
-    assert not alive(child)
+    assert until(lambda: not alive(child))
 
 
 def test_who_says_done_and_does_nothing_is_believed_by_nobody_who_looks(tmp_path: Path, link: FakeLink) -> None:

@@ -520,6 +520,25 @@ def test_a_lingering_service_is_taken_up_again(psu: PsuServer) -> None:
         assert again.service_pid == one.service_pid
 
 
+@pytest.mark.parametrize("serial", ["MY1003", "MY1004"], ids=["switched off and on", "replaced"])
+def test_a_supply_that_went_between_two_leases_is_opened_anew(runtime_folder: Path, serial: str) -> None:
+    load = ResistiveLoad(33.0)
+    with PsuServer("keysight-e36312a", [load], serial="MY1003", max_clients=1) as psu:
+        with lease(psu.resource, 1, max_volts=3.6) as one:
+            one.configure(SETTING, max_volts=3.6)
+        with socket.socket(socket.AF_UNIX) as standing_by:  # as a station's, from one unit to the next
+            standing_by.connect(one.service_address)
+            psu.stop()
+            again = PsuServer("keysight-e36312a", [load], serial=serial, max_clients=1, port=psu.port)
+            with again, lease(again.resource, 1, max_volts=3.6) as two:
+                assert (two.service_pid == one.service_pid) is (serial == "MY1003")
+                assert two.instrument.serial == serial
+                two.configure(SETTING, max_volts=3.6)
+                two.on()
+                assert again.outputs[0].on
+            assert not again.outputs[0].on
+
+
 def test_errors_cross_the_socket_as_what_they_are(tmp_path: Path, runtime_folder: Path) -> None:
     folder = write_acme(tmp_path)
     with FakeSupply() as fake:

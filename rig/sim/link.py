@@ -39,14 +39,20 @@ class Link:
         self._socket.close()
 
     def _send(self, message: dict[str, Any]) -> None:
-        self._socket.sendall(json.dumps(message).encode() + b"\n")
+        try:
+            self._socket.sendall(json.dumps(message).encode() + b"\n")
+        except ConnectionError:
+            raise self._died() from None
 
     def _receive(self) -> dict[str, Any]:
         line = self._reader.readline()
         if not line:
-            raise RuntimeError(f"{self._who} died; its message is above")
+            raise self._died()
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+    def _died(self) -> RuntimeError:
+        return RuntimeError(f"{self._who} died; its message is above")
 
 
 class RailLink:

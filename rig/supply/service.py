@@ -289,6 +289,8 @@ class Service:
                     + f"Channel {other.channel.number} of {mine.model} {mine.serial} is in use by pid {other.pid}"
                     + (f" ({other.holder})." if other.holder else ".")
                 )
+        if not self._is_there():
+            return {"elsewhere": True}
         client.probing = bool(request["probing"])
         client.channel = VisaChannel(self.supply, number, max_volts=float(request["max_volts"]))
         client.holder = str(request["holder"])
@@ -302,6 +304,20 @@ class Service:
             "instrument": asdict(mine), "limits": limits, "together": together, "service": os.getpid(),
             "guardian": self.guardian.pid,
         }  # fmt: skip
+
+    def _is_there(self) -> bool:
+        """Between two leases it may have been switched off and on, and then another session is needed, or been
+        replaced: then this service ends, and whoever asked starts another one."""
+        if any(other.channel is not None for other in self.clients) or not self.supply.link.hung_up():
+            return True
+        try:
+            self.supply.link.open()
+        except BenchBlocked as lost:
+            log.info("ending: %s", lost)
+            self.asked_to_end = True
+            return False
+        log.info("%s had hung up; opened it again", self.supply.link.resource)
+        return True
 
     def _name(self, request: dict[str, Any]) -> dict[str, Any]:
         """Another process found this instrument behind another resource."""

@@ -147,6 +147,17 @@ class Link:
         """Something that was read makes no sense: do not trust this session any more."""
         self.close()
 
+    def hung_up(self) -> bool:
+        """Whether the instrument has closed the open session, as far as that can be told without asking it."""
+        with self.lock:
+            sock = self._socket() if self._session is not None else None
+            try:
+                return sock is not None and not sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return False
+            except OSError:
+                return True
+
     def _open_once(self) -> str:
         with self.lock:
             self.close()

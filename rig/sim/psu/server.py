@@ -317,6 +317,9 @@ class PsuServer:
             return not (coalesced and coalesced["close"])
         except OSError:
             return False
+        except RuntimeError as problem:  # the board on its rail: nobody would know why the line went
+            log.error("a client is hung up on: %s", problem)
+            return False
 
     def _carry_out(self, connection: Connection, line: bytes | None) -> bool:
         """Do what a line says and answer it; False: hang up. Raises OSError."""
