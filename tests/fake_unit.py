@@ -7,7 +7,7 @@ RIG_FAKE_UNITS names a JSON file {"SN1": ["fail verify-failed", "pass"], ...}, a
     held            passes once the file <unit>.go is beside the JSON file
     writing         write-begun, then as held
     hang            a step of 0.2 s that does not end; `deaf`: nor hears SIGTERM. It dies once <unit>.go is there
-    frozen          the same, and no thread of it runs: SIGSTOP
+    frozen          the same, and no thread of it runs: SIGSTOP; `still`: in a step without a limit
     die             kill -9 in a step           die-writing                 between write-begun and write-ended
     silent          ends without a word       pass-and-die      kill -9 right after it said that it passed
     cut CODE        blocked CODE between write-begun and write-ended
@@ -67,9 +67,9 @@ def watch_owner():
     owner = socket.socket(fileno=int(option("--owner-fd")))
     while said := owner.recv(1024):
         SAID.append(said.decode())
+    Path(go_file()).with_suffix(".off").touch()  # what a unit does first: its output off
     with contextlib.suppress(OSError):
         owner.send(b"ending\n")
-    Path(go_file()).with_suffix(".off").touch()  # what a unit does first: its output off
     os.kill(os.getpid(), signal.SIGTERM)
     threading.Event().wait(20)
     os._exit(1)
@@ -91,6 +91,7 @@ def behaviour():
 
 
 def stop(number, frame):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the station's own, then that of `watch_owner`
     raise Stopped
 
 
@@ -105,7 +106,7 @@ def step(station, word, go):
         if word == "die-writing":
             write_begun(station)
         os.kill(os.getpid(), signal.SIGKILL)
-    if word == "frozen":
+    if word in ("frozen", "still"):
         os.kill(os.getpid(), signal.SIGSTOP)
     if word in ("hang", "deaf"):
         until(lambda: os.path.exists(go))

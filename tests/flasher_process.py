@@ -121,9 +121,9 @@ def main() -> None:
         order = _hear()
         pid = os.fork()
         if pid == 0:
+            _say(f"pid {os.getpid()}")  # before it asks for anything: who wants to kill it knows whom
             _work(order)
             os._exit(0)
-        _say(f"pid {pid}")
         _, status = os.waitpid(pid, 0)
         _say(f"ended {os.waitstatus_to_exitcode(status)}")
 

@@ -26,11 +26,17 @@ PACE = 40.0  # how many times faster than real the stand-ins are
 _ADDRESSES = itertools.count(2)  # 127.0.0.2 and on: each switch has an address, as in a network
 
 
+_PROBES: list[socket.socket] = []
+
+
 def free_port(host: str = "127.0.0.1") -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that stays ours to listen at: nobody is given it while this probe, which never listens, has it too."""
+    probe = socket.socket()
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    probe.bind((host, 0))
+    _PROBES.append(probe)
+    port: int = probe.getsockname()[1]
+    return port
 
 
 class BrokerProcess:
@@ -59,7 +65,7 @@ class BrokerProcess:
         )
         with (self._folder / "mosquitto.log").open("ab") as log:
             self._process = subprocess.Popen([str(MOSQUITTO), "-c", str(config)], stdout=log, stderr=log)
-        wait_until(self._answers, 20, "the broker")
+        wait_until(self._answers, 60, "the broker")
 
     def _answers(self) -> bool:
         assert self._process is not None

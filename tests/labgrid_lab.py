@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +15,7 @@ import pytest
 from rig.errors import UsageProblem
 from rig.flashers.environment import Environment
 from rig.labgrid import tenure
+from tests.home_network import free_port
 from tests.sim_process import environment
 from tests.waiting import wait_until
 
@@ -39,9 +39,7 @@ class Lab:
         self.tools = labgrid_or_skip()
         self.folder = folder
         folder.mkdir()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{probe.getsockname()[1]}"
+        self.address = f"127.0.0.1:{free_port()}"
         self.coordinator: subprocess.Popen[bytes] | None = None
         self.exporters: list[subprocess.Popen[bytes]] = []
 

@@ -157,7 +157,7 @@ class FakeStation:
     def _standing(self) -> dict[str, Any]:
         running = sum(1 for who in self.state.values() if who["unit"] and who["unit"] not in self.outcomes)
         counters = dict.fromkeys(Outcome, 0) | {"running": running}
-        for outcome in self.outcomes.values():
+        for outcome in list(self.outcomes.values()):  # asked for in the thread of live.json too
             counters[Outcome(outcome)] += 1
         total = self.standing["units_total"]
         counters["remaining"] = total - len(self.outcomes) - running if total else None

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from waiting import PATIENCE_S
 
 from rig.sim.psu import PsuServer, ResistiveLoad
 
@@ -18,7 +19,7 @@ class Client:
     """A raw socket that can also send half a line."""
 
     def __init__(self, server: PsuServer) -> None:
-        self.socket = socket.create_connection((server.host, server.port), timeout=5)
+        self.socket = socket.create_connection((server.host, server.port), timeout=PATIENCE_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._rest = b""
 
@@ -88,7 +89,7 @@ def judged_by_pymeasure(
     pytest.importorskip("pyvisa_py", reason="pyvisa-py is not installed")
     drivers = pytest.importorskip(f"pymeasure.instruments.{module}", reason="pymeasure is not installed")
     with PsuServer(personality, loads or (ResistiveLoad(10), ResistiveLoad(100)), serial=serial) as server:
-        settings = {"visa_library": "@py", "timeout": 2000, "read_termination": "\n", **options}
+        settings = {"visa_library": "@py", "timeout": PATIENCE_S * 1000, "read_termination": "\n", **options}
         supply = getattr(drivers, driver)(server.resource, **settings)
         try:
             yield server, supply

@@ -29,6 +29,7 @@ from rig.records.run import RunFolder
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
+ANSWER_S = attempt.ANSWER_S
 _SLOT = """
 [slot.{name}]
 supply = "psu"
@@ -48,14 +49,16 @@ class QuietLoader(Loader):
 
 
 def fake_units(patch: Any) -> None:
-    """Attempts run `tests.fake_unit`; nobody asks a supply who it is."""
+    """Attempts run `tests.fake_unit`; nobody asks a supply who it is. A unit that is ended has all the time to say
+    so: where one is to be killed (`deaf`, `frozen`), the test says after how long."""
     real = attempt.Attempt.command
 
     def command(self: attempt.Attempt, owner: int) -> list[str]:
         return [sys.executable, "-S", str(ROOT / "tests" / "fake_unit.py"), *real(self, owner)]
 
     patch.setattr(attempt.Attempt, "command", command)
-    patch.setattr(attempt, "GRACE_S", 0.5)
+    patch.setattr(attempt, "GRACE_S", 60.0)
+    patch.setattr(attempt, "ANSWER_S", 60.0)
     patch.setattr(station, "instruments_of", lambda slots, standby: [])
     assert instruments is not None
 
@@ -143,6 +146,7 @@ class StationBench:
 
     def tell(self, do: str, **more: Any) -> dict[str, Any]:
         """A command over the control socket, as another program gives it."""
+        wait_until(lambda: self.live.get("control"), 60, "the control socket")
         return tell_station(Path(self.live["control"]), {"do": do, **more})
 
 

@@ -20,7 +20,7 @@ match = '(?P<maker>ACME),(?P<model>P2),SN(?P<serial>[^,]*)'
 source = "test"
 [transport]
 port = 9221
-timeout_s = 0.3
+timeout_s = 10
 source = "test"
 [timings]
 set_s = 0.05

@@ -223,13 +223,18 @@ def test_the_chip_s_share_is_what_the_chip_takes() -> None:
     row = sums.row
     assert row("write-4k").count == 4
     assert row("write-4k").wire_s == pytest.approx(4 * 4123 * 10 / 921600, rel=1e-6)
-    # from above only so far as a machine with much else to do lets it
-    assert times.page < row("write-4k").chip_s / 4 < times.page + 0.1
-    assert times.erase_4k < row("erase").chip_s / row("erase").count < times.erase_4k + 0.1
-    assert row("read-4k").chip_s == pytest.approx(0, abs=0.1 * max(1, row("read-4k").count))
+    # a machine with much else to do only ever makes it more, and not each time
+    assert times.page < least(tap, "write-4k") < times.page + 0.1
+    assert times.erase_4k < least(tap, "erase") < times.erase_4k + 0.1
+    assert least(tap, "read-4k") < 0.1
     asked = [each for each in sums.rows if each.name != "link-check"]  # those begin before the chip has woken up
     assert sum(each.retries + each.unanswered for each in asked) == 0
     assert sums.wall_s == pytest.approx((ended - began) / 1e9, rel=0.02)
+
+
+def least(tap: Tap, name: str) -> float:
+    """Seconds of the chip in the quickest of these commands; 0 where none passed."""
+    return min((share.chip_s for share in shares(tap.commands) if share.command.name == name), default=0.0)
 
 
 def released(folder: Path):
@@ -258,26 +263,26 @@ def check_write(tmp_path: Path, sectors: int) -> None:
         assert chip.flash.read(0x11000, sectors * 0x1000) == data[: sectors * 0x1000]
         sums, commands = account(tap.commands, began, ended), list(tap.commands)
         paces = written(tap)
-    # a machine with much else to do only ever makes it slower, and not every sector
+    # a machine with much else to do only ever makes it slower: that it is no slower is told by its parts
     assert statistics.median(paces) > SECTOR_S * 0.90
-    assert min(paces) == pytest.approx(SECTOR_S, rel=0.10 if sectors > 10 else 0.20)
     # Other clocks: the process's, from its start to its end, and the tool's own, from before it opens its port.
-    assert sums.wall_s == pytest.approx(result.seconds, rel=0.02, abs=0.3)
+    assert sums.wall_s == pytest.approx((ended - began) / 1e9, rel=0.02)
     said = float(re.findall(r"Finished in ([\d.]+) s", result.output)[-1])
-    assert 0 < said - sums.total.seconds < 1
+    assert sums.total.seconds < said < result.seconds < sums.wall_s
     # The parts, from what they are made of and not from the clock: frames at their baud, the chip's own times.
     times, erases = ChipTimes(), sums.row("erase").count
     sizes = [(each.size, each.reply_size) for each in commands if each.name in ("erase", "write-4k")]
     assert sorted(set(sizes)) == [(13, 16), (4108, 15)]
     wire = (erases * (13 + 16) + sums.row("write-4k").count * (4108 + 15)) * 10 / 115200
     assert sums.row("erase").wire_s + sums.row("write-4k").wire_s == pytest.approx(wire, rel=1e-6)
-    assert times.erase_4k < sums.row("erase").chip_s / erases < times.erase_4k + 0.1
+    pace = wire / sectors + times.erase_4k + times.page
+    assert pace == pytest.approx(SECTOR_S, rel=0.10)
+    assert times.erase_4k < least(tap, "erase") < times.erase_4k + 0.1
+    assert times.page < least(tap, "write-4k") < times.page + 0.1
     crcs = [each for each in commands if each.name == "check-crc"]
     asked = sum(struct.unpack("<II", bytes.fromhex(each.head or ""))[1] - (each.address or 0) + 1 for each in crcs)
     chip = erases * times.erase_4k + sums.row("write-4k").count * times.page + asked / times.crc_bytes_per_s
     parts = sums.total.wire_s + chip + sums.total.host_s + sums.total.lost_s
-    waking = 0.02 * len(commands)  # of this machine's threads, busy with other things
-    assert sums.total.seconds * 0.98 < parts + waking
     assert parts < sums.total.seconds * 1.02
     assert (sums.total.retries, sums.total.unanswered, sums.total.stopped) == (0, 0, 0)
 
@@ -307,11 +312,12 @@ def test_a_client_s_gaps_are_the_host_s(tmp_path: Path) -> None:
         with serial.Serial(link.path, 115200, timeout=0.005) as port:
             client = RomClient(port)
             client.link(3)
+            asked = time.monotonic()
             client.read_register(0x800000)
             began = time.monotonic()
             while time.monotonic() < began + 0.2:
                 port.read(1)
-            paused = time.monotonic() - began
             client.read_register(0x800000)
+            answered = time.monotonic()
         *_, second = (share for share in shares(tap.commands) if share.command.name == "read-reg")
-    assert 0.19 < second.host_s < paused + 0.5
+    assert 0.19 < second.host_s < answered - asked

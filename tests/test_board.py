@@ -78,15 +78,17 @@ class Table:
 
     def hears(self, size: int) -> bytes:
         """`size` bytes on UART1, less if there are no more."""
-        until(lambda: self.uart1.in_waiting >= size, 0.3)
-        return self.uart1.read(4096)
+        heard = bytearray()
+        until(lambda: heard.extend(self.uart1.read(4096)) or len(heard) >= size, 0.3)
+        return bytes(heard + self.uart1.read(4096))
 
     def _read_log(self) -> None:
-        self._log += self.uart2.read(4096)
+        # until it finds nothing: only then the kernel has handed over what the board wrote
+        while data := self.uart2.read(4096):
+            self._log += data
 
     @property
     def log(self) -> list[str]:
-        until(lambda: not self.uart2.in_waiting, 0.01)
         self._read_log()
         return [line for line in self._log.decode("latin-1").replace("\r", "").split("\n") if line]
 

@@ -20,6 +20,7 @@ from rig.image.firmware import load_profiles
 from rig.uart.bootlog import BootLog, LineSplitter, LogLine, visible
 from rig.uart.markers import watch
 from rig.uart.verdict import BootKind, judge
+from tests.waiting import until
 
 # A reader that dies of anything but a lost port, such as a port closed under it, fails the test it happens in.
 pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
@@ -87,6 +88,7 @@ def test_waiting_ends_in_time(log: BootLog) -> None:
 
 def test_half_a_line_counts_only_when_time_is_up(board: Board, log: BootLog) -> None:
     board.says("go os_addr(")
+    assert until(lambda: log.raw == b"go os_addr(")
     assert log.wait_for("nothing", 0.2) is None
     assert [line.text for line in log.lines] == ["go os_addr("]
     found = log.wait_for("go os_addr", 0.1)
@@ -116,6 +118,7 @@ def test_saved_private_with_seconds_since_power_on(board: Board, tmp_path: Path)
         assert log.wait_for("before", ENOUGH_S)
         log.mark("power-on")
         board.says("after \xe9\n".encode("latin-1") + b"unfinished")
+        assert until(lambda: log.raw.endswith(b"unfinished"))
         assert log.wait_for("unfinished", 0.2)
         log.mark("power-off")
     rows = path.read_text().splitlines()
@@ -219,6 +222,7 @@ def test_a_mark_told_late_moves_what_was_read_after_it(board: Board, log: BootLo
     moment = time.monotonic_ns()
     board.says("y" * 2000 + "\nhalf")
     assert log.wait_for("y" * 2000, ENOUGH_S)
+    assert until(lambda: log.raw.endswith(b"half"))
     assert log.wait_for("half", 0.2)
     assert log.mark("power-on", moment) == moment
     assert [line.text[:4] for line in log.lines_since(moment)] == ["yyyy", "half"]

@@ -33,7 +33,15 @@ grid = { axes = { amps = [0.4] }, repeats = 1 }
 """
 
 
-COMMAND = [sys.executable, "-m", "rig.cli", "power"]
+# its third and last trial is never given out: however late the signal comes, it is not over
+HELD = """
+from rig.power.runner import Run
+give = Run._give
+Run._give = lambda run, slot: give(run, slot) if len(run.trials) < 2 else None
+from rig.cli import main
+main()
+"""
+COMMAND = [sys.executable, "-c", HELD, "power"]
 
 
 def rig(*words: object) -> subprocess.CompletedProcess[str]:

@@ -24,7 +24,7 @@ from rig.errors import BenchBlocked
 from rig.flashers.native import NativeFlasher
 from rig.records import events
 from rig.records.events import Outcome
-from tests.sim_process import RIG, ROOT, SimProcess, rig, rig_inside, start_rig
+from tests.sim_process import FAST_BACKED_UP, RIG, ROOT, SimProcess, rig, rig_inside, start_rig
 from tests.test_convert import of_kind, run_of
 from tests.waiting import wait_until
 
@@ -53,9 +53,16 @@ def bench(running: SimProcess) -> SimProcess:
 
 @pytest.fixture
 def slow_bench(running_slowly: SimProcess) -> SimProcess:
-    """Slow enough to catch a unit in the middle of something."""
+    """Slow enough to catch a unit in the middle of something. A unit stays in its backup, however late that is seen:
+    from there on every answer is late."""
     running_slowly.hand("change")
+    late(running_slowly, 100_000)
     return running_slowly
+
+
+def late(bench: SimProcess, after: int) -> None:
+    bench.hand("heal")
+    bench.hand("fault", name="late", options={"ms": 300, "after": after})
 
 
 def the_end(folder: Path) -> events.UnitEnded:
@@ -160,6 +167,7 @@ def test_it_is_off_as_soon_where_no_thread_of_the_unit_runs(slow_bench: SimProce
 
 
 def test_a_unit_killed_while_it_is_written_is_unverified(slow_bench: SimProcess, tmp_path: Path) -> None:
+    late(slow_bench, FAST_BACKED_UP)
     process = start_rig("convert", "--no-report", "--bench", slow_bench.bench_file, cwd=tmp_path)
     wait_for_journal(process, tmp_path, '"write-begun"')
     os.kill(unit_pid(process.pid), signal.SIGKILL)

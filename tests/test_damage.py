@@ -80,16 +80,17 @@ def test_a_late_request_is_late_by_as_much(table: Table) -> None:
     table.linked()
     table.tap.damage(Damage("delay", "chip", "read-reg", seconds=0.2))
     heard = len(table.chip.heard)
-    assert 0.2 <= seconds(table) < 5
+    assert 0.2 <= seconds(table) < 30
     assert bytes(table.chip.heard[heard:]) == READ_CHIP_ID
 
 
 def test_what_is_held_back_goes_out_at_the_speed_it_was_written_at(table: Table) -> None:
     table.linked()
-    table.tap.damage(Damage("delay", "chip", "set-baud", seconds=0.2))
+    table.tap.damage(Damage("delay", "chip", "set-baud", seconds=30))
     table.port.write(set_baud(921600))
     assert until(lambda: table.tap._to_board)
     table.port.baudrate = 921600
+    table.tap._board_at = 0.0  # its time has come, and not before this thread changed the speed
     assert until(lambda: table.tap._port.baudrate == 921600)
     assert not table.tap._to_board
     assert until(lambda: table.port.in_waiting >= 12)

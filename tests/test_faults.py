@@ -195,8 +195,10 @@ def supplies(bench: SimProcess, lines: Batch, tmp_path_factory: pytest.TempPathF
     folder = tmp_path_factory.mktemp("supplies")
     for name, options in SUPPLIES["B"].faults:
         bench.hand("supply-fault", "B", name=name, options=options)
-    process = start(bench, SUPPLIES, folder)
     waiting = {slot: wanted for slot, wanted in SUPPLIES.items() if slot != "B"}
+    for slot in waiting:  # they stay in their backup, however late that is seen
+        bench.hand("fault", slot, name="late", options={"ms": 100, "after": 100_000})
+    process = start(bench, SUPPLIES, folder)
 
     def all_struck() -> bool:
         assert process.poll() is None, process.communicate()[0]
@@ -204,6 +206,7 @@ def supplies(bench: SimProcess, lines: Batch, tmp_path_factory: pytest.TempPathF
             if isinstance(event, events.PhaseStarted) and event.phase == "backup" and event.slot in waiting:
                 ((name, options),) = waiting.pop(event.slot).faults
                 bench.hand("supply-fault", event.slot, name=name, options=options)
+                bench.hand("heal", event.slot)
         return not waiting
 
     try:

@@ -118,8 +118,8 @@ progress = [{ match = '^busy at (?P<address>[0-9A-F]+)' }]
 private = ['\| Key \| (?P<value>[^|]+) \|']
 
 [patience]
-silence = 0.4
-start = 1.2
+silence = 30
+start = 60
 wire_times = 1
 """
 
@@ -267,21 +267,30 @@ def test_the_lock_stays_with_the_pip_of_a_killed_rig(tmp_path):
             "-c",
             "import sys; from pathlib import Path; from rig.flashers.environment import _lock, _run\n"
             "with _lock(Path(sys.argv[1]), print) as lock:"
-            " _run(['sh', '-c', f'echo $$ > {sys.argv[2]}; sleep 3'], lock)",
+            " _run(['sh', '-c', f'echo $$ > {sys.argv[2]}; until [ -e {sys.argv[3]} ]; do sleep 0.05; done'], lock)",
             str(folder),
             str(tmp_path / "pid"),
+            str(tmp_path / "go"),
         ],
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
     )
+    said: list[str] = []
+
+    def waiting(line: str) -> None:
+        said.append(line)
+        (tmp_path / "go").touch()  # not before: else there may be nothing to wait for
+
     try:
         wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip())
-    finally:
         victim.send_signal(signal.SIGKILL)
         victim.wait()
-    pid = int((tmp_path / "pid").read_text())
-    said: list[str] = []
-    with environment._lock(folder, said.append):
-        wait_for(lambda: not alive(pid), 1.0)  # a process lets go of its files a moment before it is gone
+        with environment._lock(folder, waiting):
+            pid = int((tmp_path / "pid").read_text())
+            wait_for(lambda: not alive(pid))  # a process lets go of its files a moment before it is gone
+    finally:
+        victim.kill()
+        victim.wait()
+        (tmp_path / "go").touch()
     assert said == ["waiting for another run that installs tool-1.0"]
 
 
@@ -311,9 +320,16 @@ def quick_venv(installed, monkeypatch):
     )
 
 
-def test_two_do_not_install_at_once(quick_venv):
+def test_two_do_not_install_at_once(quick_venv, monkeypatch):
     said: list[str] = []
     made: list[object] = []
+    make = environment._make
+
+    def held(folder, *rest):
+        wait_for(lambda: any(line.startswith("waiting") for line in said))  # the other one comes meanwhile
+        return make(folder, *rest)
+
+    monkeypatch.setattr(environment, "_make", held)
     threads = [
         threading.Thread(target=lambda: made.append(provide("rigfake", "1.2", say=said.append))) for _ in range(2)
     ]
@@ -429,7 +445,7 @@ def test_a_later_release_may_have_a_profile_of_its_own(tmp_path):
         ("(?P<address>[0-9A-F]+)", "[0-9A-F]+", r"needs a group \(\?P<percent>"),
         ("'^E: (?!\\|--)(?P<value>.+)'", "'^E: '", r"needs a group \(\?P<value>"),
         ('success = ["^all done$"]', "success = []", "success"),
-        ("silence = 0.4", "silense = 0.4", "unknown key 'patience.silense'; did you mean 'silence'"),
+        ("silence = 30", "silense = 30", "unknown key 'patience.silense'; did you mean 'silence'"),
         ('title = "Rig\'s fake"', "", "'title' is missing"),
     ],
 )
@@ -448,13 +464,14 @@ def test_a_write_is_run_read_and_kept(fake, link, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/somewhere")
     told: list[tuple[str, int, int]] = []
     flasher = fake("retry")
+    began = time.monotonic()
     result = flasher.write(link, [(0x1000, b"ab"), (0x4000, b"\x5a" * 0x2001)], lambda *what: told.append(what))
     assert (result.ok, result.said, result.size) == (True, "wrote 8195 bytes", 8195)
     assert link.prepared == 2
     assert result.retries == ("no reply, once more (2)",) * 2
     assert "content 6162" in result.output
     assert "path None" in result.output  # our own packages are not the tool's
-    assert 0 < result.seconds < 10
+    assert 0 < result.seconds < time.monotonic() - began
     assert told[-4:] == [("write", done, 8195) for done in (2, 2 + 0x1000, 2 + 0x2000, 8195)]
     assert flasher.versions == {"rigfake": "1.0"}
     kept = sorted((tmp_path / "work").iterdir())
@@ -518,29 +535,53 @@ def test_a_tool_that_never_linked(fake, link):
     assert failure.value.code == "flasher-failed"
 
 
-@pytest.mark.parametrize(("mode", "sentence"), [("silent", "hung: it printed nothing"), ("chatty", "was not done")])
-def test_a_hanging_tool_is_ended_with_all_it_started(fake, link, mode, sentence):
-    flasher = fake(mode)
+STARTED = {"^busy at (?P<address>[0-9A-F]+)": "^child (?P<address>[0-9]+)"}  # progress: it runs, and said so
+
+
+class Clock:
+    """Stands still until `start`: what the tool takes to start is none of its hanging."""
+
+    def __init__(self) -> None:
+        self._at, self._behind = time.monotonic(), None
+
+    def start(self, *_: object) -> None:
+        self._behind = time.monotonic() - self._at
+
+    def monotonic(self) -> float:
+        return self._at if self._behind is None else time.monotonic() - self._behind
+
+
+@pytest.mark.parametrize(
+    ("mode", "patience", "sentence"),
+    [
+        ("silent", {"silence = 30": "silence = 0.4"}, "hung: it printed nothing"),
+        ("chatty", {"start = 60": "start = 0.5"}, "was not done"),
+    ],
+)
+def test_a_hanging_tool_is_ended_with_all_it_started(fake, link, monkeypatch, mode, patience, sentence):
+    clock = Clock()
+    monkeypatch.setattr("rig.flashers.process.time", clock)
+    flasher = fake(mode, **STARTED, **patience)
     with pytest.raises(UnitFailed, match=sentence) as failure:
-        flasher.write(link, [(0, b"x")])
+        flasher.write(link, [(0, b"x")], clock.start)
     assert failure.value.code == "flasher-failed"
-    wait_for(lambda: not any(map(alive, pids_of(flasher))), 2)
+    wait_for(lambda: not any(map(alive, pids_of(flasher))))
 
 
 def test_what_a_tool_leaves_running_is_ended(fake, link):
     flasher = fake("orphan")
     assert flasher.read(link, 0, 1).ok
-    wait_for(lambda: not alive(pids_of(flasher)[0]), 2)
+    wait_for(lambda: not alive(pids_of(flasher)[0]))
 
 
 def test_what_went_wrong_underneath_comes_first_and_ends_the_tool(fake, link):
-    flasher = fake("silent", **{"silence = 0.4": "silence = 30", "start = 1.2": "start = 30"})
-    started = time.monotonic()
+    flasher = fake("silent", **STARTED)
+    started: list[object] = []
     link.problem = BenchBlocked("guard-stopped", "the guard stopped erase")
-    link.when = lambda: time.monotonic() - started > 0.3
+    link.when = lambda: bool(started)
     with pytest.raises(BenchBlocked, match="the guard stopped erase"):
-        flasher.write(link, [(0, b"x")])
-    wait_for(lambda: not any(map(alive, pids_of(flasher))), 2)
+        flasher.write(link, [(0, b"x")], lambda *what: started.append(what))
+    wait_for(lambda: not any(map(alive, pids_of(flasher))))
 
 
 def test_a_failure_is_blamed_on_what_was_underneath(fake, link):
@@ -561,7 +602,7 @@ def test_an_interrupt_ends_the_tool(fake, link):
 
     with pytest.raises(KeyboardInterrupt):
         flasher.write(link, [(0, b"x")], interrupt)
-    wait_for(lambda: not any(map(alive, pids_of(flasher))), 2)
+    wait_for(lambda: not any(map(alive, pids_of(flasher))))
 
 
 def test_what_a_tool_cannot_do_is_said_before_anything_is_touched(fake, link):

@@ -104,8 +104,8 @@ def test_a_printer_that_hangs_is_stopped_with_all_it_started(tmp_path: Path) -> 
     result = made(rule, tmp_path, timeout_s=1.0)
     assert time.monotonic() - began < 20
     assert "did not end within 1 s" in result.said
-    if pid.exists():  # else it was stopped before it had come so far
-        wait_until(lambda: not _alive(int(pid.read_text())), 60, "the printer's child to be gone")
+    if text := pid.read_text() if pid.exists() else "":  # else it was stopped before it had come so far
+        wait_until(lambda: not _alive(int(text)), 60, "the printer's child to be gone")
 
 
 def test_a_printer_that_leaves_something_running_has_printed(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from rig.records.events import Outcome
 from rig.records.journal import read_journal
 from rig.records.run import latest
 from tests.labgrid_lab import Lab, labgrid_or_skip
-from tests.sim_process import ROOT, SimProcess, environment, rig_inside, start_rig
+from tests.sim_process import FAST_BACKED_UP, ROOT, SimProcess, environment, rig_inside, start_rig
 from tests.waiting import wait_until
 
 pytest.importorskip("unicorn")
@@ -115,11 +115,14 @@ def test_units_are_converted_through_a_place_whose_coordinator_is_killed_while_o
     is back: it is held again, and given back."""
     lab.remember(PLACE)
     before = lab.log().count("place acquired by")
+    # from about the first erase on every answer is late: it is still written, however late that is seen
+    bench.hand("fault", name="late", options={"ms": 300, "after": FAST_BACKED_UP})
     process = start_rig("convert", "--no-report", "--units", "2", "--bench", spec_of(lab), cwd=tmp_path)
     wait_until(lambda: has_begun(tmp_path, events.WriteBegun), 60, "the write")
     assert lab.log().count("place acquired by") == before + 1
     lab.kill()
     killed_ns = time.monotonic_ns()
+    bench.hand("heal")
     lend(lab, bench)
     said, _ = process.communicate(timeout=120)
     written = next(event for event in journal(tmp_path) if isinstance(event, events.WriteEnded))

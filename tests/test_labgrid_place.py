@@ -408,7 +408,8 @@ def test_nothing_more_is_begun_where_no_coordinator_comes_back(
 
 def test_it_may_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tenure, "KEEP_TRYING_S", 0.3)
-    then = 'echo \'{"event": "lost"}\'; echo \'{"event": "back"}\'\nread word'
+    lost, back = '{"event": "lost"}', '{"event": "back"}'
+    then = f"printf '%s\\n' '{lost}' '{back}'\nread word"  # in one piece: no time passes between
     with holding(tmp_path, then, monkeypatch) as (notes, ends):
         wait_until(lambda: len(notes) == 2, 30, "both")
         assert "is held again" in notes[1]

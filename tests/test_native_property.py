@@ -158,7 +158,7 @@ def perform(
     line = BadLine(bad)
     flasher = NativeFlasher()
     said, ok = "", False
-    with ChipOnWire(flash, speed=SPEED) as chip:
+    with ChipOnWire(flash, speed=SPEED) as chip, chip.waited_for():
         chip.wire.disturbances.append(line)
         link = DirectLink(chip, baud)
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import signal
 import stat
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from rig.records.events import Outcome
 from rig.records.journal import read_journal
 from rig.records.run import RunFolder, latest
 from tests.sim_process import ROOT, SimProcess, environment
-from tests.waiting import wait_until
+from tests.waiting import until, wait_until
 
 pytest.importorskip("unicorn")
 CHANGES = {"erase", "erase-4k", "write-4k", "write-256", "write-sr"}
@@ -184,8 +185,28 @@ class Table:
 
         wait_until(there, 120, f"{text!r} in the journal of {slot}")
 
+    def poke_between_boots(self, slot: str, offset: int, data: bytes) -> None:
+        """While the board is off, and the plan stands still: a firmware that runs would end otherwise."""
+        process, _ = self.processes[slot]
+        told = Path(f"/proc/{process.pid}/stat")
 
-REBOOTS = 8  # more than it gets to
+        def poked() -> bool:
+            if self.bench.status(slot)["on"]:
+                return False
+            process.send_signal(signal.SIGSTOP)
+            try:
+                until(lambda: told.read_text().rpartition(")")[2].split()[0] in "TZ")
+                if self.bench.status(slot)["on"]:
+                    return False
+                self.bench.poke(offset, data, slot)
+            finally:
+                process.send_signal(signal.SIGCONT)
+            return True
+
+        wait_until(poked, 120, f"slot {slot} going off between two boots")
+
+
+REBOOTS = 60  # more than it gets to, however late its bootloader goes
 FAULTS = ("D:noise:port=log", "E:noise:port=flash", "F:rx1-driver:kind=tuyamcu,wins=0.0,period=0.5")
 
 
@@ -207,7 +228,7 @@ def over(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Over]]:
             table.start("A", plans / "test_verify.py", "verify", "--role", "golden", "--operator", "Ann")
             table.start("B", plans / "test_verify.py", "verify")
             table.wait_for("C", '"phase":"boot-1","outcome":"pass"')
-            bench.poke(0, b"\xff" * 0x11000, "C")  # its bootloader, between two boots
+            table.poke_between_boots("C", 0, b"\xff" * 0x11000)  # its bootloader
             table.start("D", plans / "test_conversion.py", "convert")
             table.start("E", plans / "test_conversion.py", "convert")
             table.start("F", ROOT / "docs" / "example-suite", "suite", "--suite", "alive")

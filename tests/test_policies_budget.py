@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from rig.errors import UsageProblem
 from rig.line.budget import Budget
+from tests.waiting import wait_until
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 60.0
 
 
 class Asker:
@@ -61,6 +62,7 @@ def test_a_large_unit_is_not_overtaken_by_a_later_small_one_and_a_stopped_one_le
     budget = Budget({"psu": 1.0})
     assert budget.take("psu", 0.6, threading.Event())
     large = Asker(budget, 1.0)
+    wait_until(lambda: budget._waiting["psu"], TIMEOUT_S, "the large one's place in the line")
     assert not large.done.wait(0.25)
     small = Asker(budget, 0.2)
     assert not small.done.wait(0.4), "there is room for it, but it came later"

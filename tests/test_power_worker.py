@@ -20,7 +20,7 @@ from rig.power.trial import Cell, Trial
 from rig.power.worker import Orders, Task
 
 ASKED = Asked(Cell("small/link", "link"), reference=True)
-PATIENCE_S = 5.0
+PATIENCE_S = 60.0
 
 
 class Subject:

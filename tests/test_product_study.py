@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 import tomllib
 from pathlib import Path
 from types import SimpleNamespace
@@ -145,20 +146,24 @@ def test_the_peak_is_the_highest_reading_since_switching_on() -> None:
     with powered(channel) as power:
         assert power.drawn() is None
         channel.amps = 0.9  # capacitors
+        began = time.monotonic()
         power.on()
-        until(lambda: power.drawn(0.0) is not None)
-        channel.amps = 0.1
+        assert until(lambda: power.drawn(0.0))
+        with channel.lock:  # no reading is under way
+            channel.amps = 0.1
+        settle_s = time.monotonic() - began
         settled = power.drawn(0.0)
         assert settled is not None
         assert settled.peak == 0.9
-        until(lambda: (drawn := power.drawn(0.3)) is not None and drawn.n >= 2)
+        assert until(lambda: (drawn := power.drawn(settle_s)) is not None and drawn.n >= 2)
         channel.amps = 0.25
-        until(lambda: (drawn := power.drawn(0.3)) is not None and drawn.peak == 0.25)
-        found = power.drawn(0.3)
+        assert until(lambda: (drawn := power.drawn(settle_s)) is not None and drawn.peak == 0.25)
+        found = power.drawn(settle_s)
         assert found is not None
         assert 0.1 < found.mean < 0.25  # without the capacitors
         power.on()
-        assert power.drawn(0.3) is None
+        again = until(lambda: power.drawn(0.0))
+        assert again.peak == again.mean == 0.25  # of this switching on alone
 
 
 class Record:

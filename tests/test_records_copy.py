@@ -33,6 +33,7 @@ from rig.records.purge import find, moment, purge
 from rig.records.run import RunFolder, list_runs
 from rig.records.verify import verify_run, verify_stores
 from tests.station_bench import StationBench, fake_units
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
 LONG_AGO_S = 1_700_000_000
@@ -166,8 +167,11 @@ def test_a_second_copy_costs_what_is_new(runs: Path, to: Path) -> None:
     assert check(second.path) == []  # each copy is whole by itself
 
 
-def test_a_file_that_may_have_changed_within_a_tick_is_copied_again(runs: Path, to: Path) -> None:
+def test_a_file_that_may_have_changed_within_a_tick_is_copied_again(
+    runs: Path, to: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of the same size, with the same time stamp."""
+    monkeypatch.setattr(tree, "_RACY_NS", 60_000_000_000)
     path = runs / "r1" / "units" / "SN1" / "1" / "power.csv"
     path.write_text("a" * 24)
     at = path.stat().st_mtime_ns
@@ -193,6 +197,10 @@ def test_so_many_copies_stay(runs: Path, to: Path) -> None:
 def test_copies_taken_while_a_batch_runs_are_consistent(runs: Path, to: Path) -> None:
     over = threading.Event()
 
+    def grown() -> int:
+        journal = runs / "r9" / "journal.jsonl"
+        return journal.stat().st_size if journal.exists() else 0
+
     def work() -> None:
         with KeptRun(runs / "r9") as run:
             number = 0
@@ -204,7 +212,11 @@ def test_copies_taken_while_a_batch_runs_are_consistent(runs: Path, to: Path) ->
     worker = threading.Thread(target=work)
     worker.start()
     try:
-        made = [copy.backup(runs, to) for _ in range(5)]
+        made, size = [], 0
+        for _ in range(5):
+            wait_until(lambda: grown() > size, 60, "the batch going on")  # noqa: B023
+            size = grown()
+            made.append(copy.backup(runs, to))
     finally:
         over.set()
         worker.join()

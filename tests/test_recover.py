@@ -9,6 +9,7 @@ restored   both, each with its own first backup: A never booted, B was sound onc
 
 from __future__ import annotations
 
+import random
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ from tests.test_convert_faults import OFF_WITHIN_S, wait_for_journal
 pytest.importorskip("unicorn")
 
 DONOR = 7  # serial of the board whose dump is used
+OTA = (0x12A000, 0x1D0000)
+WELL_INTO_WRITE = 350_000  # bytes on the flash line: 214 000 until the first erase, 700 000 more for a full OTA area
 ERASED_BOOT = (0x0, 0x11000)
 CALIBRATION = (0x1D0000, 0x1D1000)
 APP_END = 0x12A000
@@ -109,9 +112,14 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     cwd = tmp_path_factory.mktemp("recover")
     donor = cwd / "donor.bin"
     donor.write_bytes(firmware.factory_dump(DONOR))
-    with SimProcess(cwd, "--speed", "3", "--boards", "2") as bench:  # the stop comes before the write ends
+    with SimProcess(cwd, "--speed", "3", "--boards", "2") as bench:
         break_a(bench)
-        stopped, off_after_s = stop_while_writing(bench, cwd, donor)
+        full = bytearray(donor.read_bytes())
+        full[slice(*OTA)] = random.Random(3).randbytes(OTA[1] - OTA[0])
+        (cwd / "full.bin").write_bytes(full)
+        # so slow from there on that the stop, however late, comes before the write ends
+        bench.hand("fault", name="late", options={"ms": 400, "after": WELL_INTO_WRITE})
+        stopped, off_after_s = stop_while_writing(bench, cwd, cwd / "full.bin")
     with SimProcess(cwd, "--speed", "20", "--boards", "2") as bench:  # the same two boards
         sound = bench.dump(cwd, "B")  # B was backed up when it was well
         BackupStore(cwd / "runs" / "backups").keep(identity(cwd, bench, "B"), sound)

@@ -160,8 +160,8 @@ def kill(place: Place, process: subprocess.Popen[str]) -> None:
     """kill -9, and all that has to hold right after: supply off in time, nobody left."""
     left = tools_and_workers(process.pid)
     on = [slot for slot in place.slots if place.sim.status(slot)["on"]]
-    killed = time.monotonic_ns()
     os.kill(process.pid, signal.SIGKILL)
+    killed = time.monotonic_ns()
     process.wait(60)
     for slot in place.slots:
         off = (place.sim.went_off(slot) - killed) / 1e9

@@ -87,7 +87,7 @@ class Table:
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Table]:
     catalogue = load_catalogue()
-    quick = [each.model_copy(update={"silence": 1.0, "limit": 20.0}) for each in catalogue.operation]
+    quick = [each.model_copy(update={"silence": 30.0, "limit": 60.0}) for each in catalogue.operation]
     with SimBench(SimOptions(boards=1, speed=50, seed=8)) as sim:
         assert sim.bench_file is not None
         yield Table(
@@ -108,6 +108,7 @@ def program_of(folder: Path, name: str) -> Tool:
         {
             "title": name, "executable": str(path), "source": "this test", "families": {"BK7231N": "n"},
             "output": {"error": "^(?P<value>ERROR.*)", "linked": "linked"}, "write": command,
+            "patience": {"silence": 1.0 if name == "sleeper" else 30.0},  # others may be slow to start
         }
     )  # fmt: skip
     return Tool(name, name, profile, program(path))

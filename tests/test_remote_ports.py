@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import socket
 import subprocess
 import time
@@ -32,14 +34,21 @@ pytestmark = [
 ]
 
 
+def free_port() -> int:
+    """One below those that the system hands out: nobody gets it between this and ser2net's start."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
 @contextmanager
 def ser2net(accepter: str, device: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """ser2net in front of a device, started as labgrid 26.0 starts it: its port and its process."""
     if SER2NET is None:
         pytest.skip("ser2net is not installed (Debian: apt install ser2net)")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     lines = (
         f"connection: &con01#  accepter: {accepter},127.0.0.1,{port}",
         f"  connector: serialdev(nouucplock=true),{device},115200n81,local",

@@ -24,9 +24,9 @@ ENOUGH: Any = SimpleNamespace(attempts=range(FEWEST))
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """What runs the tests may have threads of its own."""
-    others = threading.active_count() - 1
-    count = threading.active_count
-    monkeypatch.setattr("reports.apart.threading.active_count", lambda: count() - others)
+    others = set(threading.enumerate())  # some of which may end meanwhile
+    every = threading.enumerate
+    monkeypatch.setattr("reports.apart.threading.active_count", lambda: 1 + len(set(every()) - others))
 
 
 def children() -> set[str]:
@@ -90,7 +90,7 @@ def test_nobody_is_left_when_the_answers_are_not_wanted() -> None:
     forever: Callable[[], Any] = threading.Event().wait
     before = children()
     with apart(ENOUGH, [forever]):
-        wait_until(lambda: len(children() - before) == 1, 5, "the other process")
+        wait_until(lambda: len(children() - before) == 1, 60, "the other process")
     assert children() <= before
 
 
@@ -115,4 +115,4 @@ def test_where_no_process_can_be_made_it_is_worked_on_here(monkeypatch: pytest.M
     before = len(os.listdir("/proc/self/fd"))
     with apart(ENOUGH, [os.getpid, lambda: 3]) as (pid, three):
         assert (pid(), three()) == (os.getpid(), 3)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before

@@ -32,11 +32,18 @@ from rig.flashers.environment import provide
 from rig.flashers.native import NativeFlasher
 from rig.flashers.process import Run, run_tool
 from rig.sim.reset_lines import board_of
+from rig.uart import lines
 from rig.uart.guard import Guard
 from rig.uart.lines import environment
 from rig.uart.tap import Tap
 
 RELEASE = "2.1.2"
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tool may be held up between its connection and its word."""
+    monkeypatch.setattr(lines, "_PATIENCE_S", 60.0)
 
 
 # -- the tap and the link --------------------------------------------------------------------------------
@@ -83,7 +90,7 @@ def linked() -> Iterator[tuple[SlotLink, Tap, Power, RomClient]]:
             link.prepare()
             with serial.Serial(tap.path, 115200, timeout=0.005) as port:
                 client = RomClient(port)
-                client.link(3)
+                client.link(30)
                 until(lambda: power.on_ns)
                 power.log.clear()
                 yield link, tap, power, client
@@ -93,7 +100,7 @@ def pull(address: str) -> None:
     """What a tool's shim tells of a reset, and its wait for the answer."""
     for text in (b"rts=1 dtr=1\n", b"rts=1 dtr=0\n", b"rts=0 dtr=0\n"):
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(10)
+            connection.settimeout(60)
             connection.connect("\0" + address[1:])
             connection.sendall(text)
             assert connection.recv(1) == b"."
@@ -107,7 +114,7 @@ def test_a_pulse_is_a_power_cycle_that_ends_at_the_next_link_check() -> None:
         assert power.log == ["off"]
         assert held == [True]  # TX is low while the rail falls
         assert tap._port.break_condition is True
-        client.link(3)
+        client.link(30)
         assert until(lambda: power.log == ["off", "on"])
         assert [command.name for command in tap.commands] == ["link-check", "reset-pulse", "link-check"]
         pulse = tap.commands[1]
@@ -121,7 +128,7 @@ def test_a_pulse_at_a_board_that_is_still_off_does_nothing() -> None:
         power.log.clear()
         pull(link.lines)
         assert power.log == []
-        client.link(3)  # still armed
+        client.link(30)  # still armed
         assert until(lambda: power.log == ["on"])
         link.off()
         power.log.clear()
@@ -245,9 +252,9 @@ def test_on_the_bench_it_resets_a_board_that_is_on(bench, tool, tmp_path):
     with use_slot(bench.slot("A")) as slot:
         slot.link.boot()
         on_ns = slot.power.on_ns
-        run = Run((str(tool.executable("bk7231tools")), "chip_info", "-d", slot.link.path, "--timeout", "5"))
+        run = Run((str(tool.executable("bk7231tools")), "chip_info", "-d", slot.link.path, "--timeout", "30"))
         run_tool(run, folder=tmp_path, path=tool.bin, variables=environment(slot.link.lines),
-                 silence=20, limit=20, check=slot.link.check)  # fmt: skip
+                 silence=60, limit=60, check=slot.link.check)  # fmt: skip
         assert "Connected! Chip info: BK7231N / Flash ID: eb 60 15" in run.output
         assert slot.power.on_ns > on_ns
         assert slot.link.off_volts < 0.3

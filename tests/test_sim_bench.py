@@ -124,7 +124,7 @@ def test_a_current_limit_of_its_own(bench: SimBench) -> None:
         texts = [line.text for line in log.lines]
         assert "boot complete" not in texts
         with closing(serial.Serial(opened.tap.path, 115200, timeout=0.005)) as port:
-            RomClient(port).link(3)  # in the loop, too, it can be caught
+            RomClient(port).link(60)  # in the loop, too, it can be caught
 
 
 def test_the_operator_s_hands(bench: SimBench) -> None:
@@ -245,8 +245,8 @@ def test_nothing_of_it_stays() -> None:
     assert not any(alive(pid) for pid in pids)
     assert not any(link.is_symlink() for link in links)
     assert not bench.folder.exists()
-    assert until(lambda: threading.active_count() == threads)
-    assert until(lambda: len(os.listdir("/proc/self/fd")) == descriptors)
+    assert until(lambda: threading.active_count() <= threads)  # fewer: one of an earlier test has ended meanwhile
+    assert until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors)
 
 
 OWNER = """

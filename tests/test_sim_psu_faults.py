@@ -217,11 +217,12 @@ def test_coalesced_commands_are_lost_or_cost_the_connection(serve):
 
 
 def test_hurried_commands_are_lost(serve):
-    server, client = serve("siglent-spd3303x")
+    server, client = serve("siglent-spd3303x", max_clients=2)
     server.fault("hurried", seconds=3600)
     client.write("CH1:VOLT 1")
     client.write("CH1:VOLT 2")
     assert until(lambda: len(server.received) == 2) is True
+    assert server.connect().ask("CH1:CURR?")  # a line that was received is not yet one that was judged
     server.fault("hurried", seconds=0.02)
     assert client.silent(0.03)
     assert client.ask("CH1:VOLT?") == "1.000"

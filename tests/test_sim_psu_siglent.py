@@ -125,9 +125,10 @@ def test_the_timer_takes_whole_seconds_and_complains_for_nothing(serve):
     supply.execute("CH1:VOLT 5")
     supply.execute("OUTP CH1,ON")
     load.applied.clear()
+    began = time.monotonic()
     supply.execute("TIME CH1,ON")
     assert int(supply.execute("SYST:STAT?"), 16) & 64
-    first = supply.tick(time.monotonic())
+    first = supply.tick(began)
     second = supply.tick(first)
     assert second - first == pytest.approx(1)
     supply.tick(second)

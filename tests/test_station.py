@@ -168,7 +168,8 @@ def test_a_unit_is_tried_again_and_every_attempt_is_kept(tmp_path: Path) -> None
     assert balanced(bench, 2) == {"pass": 1, "fail": 1}
 
 
-def test_a_step_that_does_not_end_is_ended(tmp_path: Path) -> None:
+def test_a_step_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt, "GRACE_S", 0.5)
     bench = StationBench(tmp_path, 2)
     bench.behave(**{"1": ["hang"], "2": ["deaf"]})
     assert bench.start(bench.job("1", "2")).end() is Exit.BLOCKED
@@ -204,9 +205,8 @@ def test_one_unit_is_aborted_and_the_slot_goes_on(tmp_path: Path) -> None:
     assert bench.outcomes() == [("1", 1, "aborted", None), ("2", 1, "pass", None)]
 
 
-def test_the_word_of_a_person_counts_more_than_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_word_of_a_person_counts_more_than_a_limit(tmp_path: Path) -> None:
     """Aborted while it is being ended because a step took too long: the slot is not to blame and stays in use."""
-    monkeypatch.setattr(attempt, "GRACE_S", 60)
     bench = StationBench(tmp_path)
     bench.behave(**{"1": ["deaf"]})
     with bench.start(bench.job("1", "2")) as run:
@@ -234,7 +234,8 @@ def test_a_stage_that_cannot_be_begun_leaves_no_unit_good(tmp_path: Path, monkey
     assert balanced(bench, 1) == {"blocked": 1}
 
 
-def test_a_stop_ends_all_of_it(tmp_path: Path) -> None:
+def test_a_stop_ends_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt, "GRACE_S", 0.5)
     bench = StationBench(tmp_path, 2)
     bench.behave(**{"1": ["held"], "2": ["deaf"]})
     with bench.start(bench.job("1", "2", "3")) as run:

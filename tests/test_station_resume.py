@@ -25,7 +25,7 @@ from rig.records import events
 from rig.supply import runtime
 from tests.station_bench import StationBench, fake_units
 from tests.test_station import balanced
-from tests.waiting import wait_until
+from tests.waiting import until, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +39,7 @@ def kill(bench: StationBench, job: object, **wait_for: object) -> None:
     try:
         for unit, kind in wait_for.items():
             bench.wait(kind, unit=unit, seconds=60)  # type: ignore[arg-type]
+        wait_until(lambda: bench.live.get("control"), 60, "live.json")
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait(60)
@@ -54,7 +55,7 @@ def test_a_board_that_a_dead_stations_command_still_moves_is_waited_for(tmp_path
         bench.bench = read_bench(bench.path)
 
     bench = StationBench(tmp_path)
-    feeder("sleep 4")
+    feeder(f"until [ -e {tmp_path}/go ]; do sleep 0.05; done")
     process = bench.spawn(bench.job("1", "2"))
     try:
         wait_until(moves.exists, 60, "the feeder moving")
@@ -62,7 +63,10 @@ def test_a_board_that_a_dead_stations_command_still_moves_is_waited_for(tmp_path
         process.kill()
         process.wait(60)
     feeder(f"sleep 600 > /dev/null 2>&1 & echo $! > {stays}")
-    assert bench.start(bench.job("1", "2"), resume=True).end() is Exit.GOOD
+    with bench.start(bench.job("1", "2"), resume=True) as run:
+        assert not until(lambda: len(moves.read_text().split()) > 1, 1.0)
+        (tmp_path / "go").touch()
+        assert run.end() is Exit.GOOD
     assert moves.read_text().split() == ["begins", "over"] * 2
     with slot_lock(bench.bench.slot("A")):  # although what the second one has left running inherited it
         os.kill(int(stays.read_text()), signal.SIGTERM)

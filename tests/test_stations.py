@@ -90,12 +90,17 @@ def test_two_stations_share_a_list_while_the_server_stops(postgres: Postgres, tm
         one = station(tmp_path, "st-1", postgres.url(name), slots=2, more=rule)
         two = station(tmp_path, "st-2", postgres.url(name, relay.port), more=rule)
         job = {"rules": SHARED, "batch": "w48"}
+        two.behave(**{each: ["held"] for each in units})  # else one may be through before the other has begun
         with one.start(one.job(*units, **job)) as first, two.start(two.job(*units, **job)) as second:
-            one.wait(events.UnitEnded)
-            two.wait(events.UnitEnded)
+            for bench in (one, two):
+                two.go(bench.wait(events.UnitStarted).unit)
+            for bench in (one, two):
+                bench.wait(events.UnitEnded)
             postgres.stop(signal.SIGQUIT)
             ended = len(one.of(events.UnitEnded))
-            wait_until(lambda: len(one.of(events.UnitEnded)) > ended, 30, "a unit while the server is away")
+            for unit in units:
+                two.go(unit)
+            wait_until(lambda: len(one.of(events.UnitEnded)) > ended, 60, "a unit while the server is away")
             postgres.start()
             relay.cut()
             until(lambda: second.code is not None, 0.5)
@@ -126,7 +131,7 @@ def test_without_the_database_a_list_waits_where_the_rule_is_to_refuse(postgres:
             for unit in units:
                 two.go(unit)
             # what it had taken beforehand it works off; then it waits, and says why
-            wait_until(lambda: (two.live.get("why") or "").startswith("no unit may be begun unasked"), 30, "waiting")
+            wait_until(lambda: (two.live.get("why") or "").startswith("no unit may be begun unasked"), 60, "waiting")
             assert len({each.unit for each in two.of(events.UnitStarted)}) <= 3
             relay.mend()
             assert (first.end(), second.end()) == (Exit.GOOD, Exit.GOOD)
@@ -145,11 +150,11 @@ def test_a_run_that_ends_holds_nothing_that_it_did_not_begin(tmp_path: Path) -> 
     units = ["SN1", "SN2", "SN3", "SN4"]
     with one.start(one.job(*units, rules=SHARED)) as running:
         one.wait(events.UnitStarted)
-        wait_until(lambda: held_claims(url) == units, 10, "units taken beforehand")
+        wait_until(lambda: held_claims(url) == units, 60, "units taken beforehand")
         with two.start(two.job(*units, rules=SHARED)) as other:
             # what the first one took and has not begun is not lost to the second one
-            wait_until(lambda: "SN1" in dropped(two), 20, "the unit that is at work there is left to it")
-            wait_until(lambda: "taken at station st-1" in (two.live.get("why") or ""), 20, "a station that waits")
+            wait_until(lambda: "SN1" in dropped(two), 60, "the unit that is at work there is left to it")
+            wait_until(lambda: "taken at station st-1" in (two.live.get("why") or ""), 60, "a station that waits")
             running.station.stop()
             assert running.end() == Exit.ABORTED
             assert other.end() == Exit.GOOD
@@ -247,7 +252,7 @@ def test_scans_are_decided_in_the_database(tmp_path: Path) -> None:
     told = {"scanned": True, "rules": {"already_passed": "refuse"}}
     with one.start(one.job(**told)) as first, two.start(two.job(**told)) as second:
         for bench in (one, two):
-            wait_until(lambda bench=bench: bench.live.get("control"), 30, "a station")
+            wait_until(lambda bench=bench: bench.live.get("control"), 60, "a station")
         one.tell("scan", text="SN1")
         one.tell_when_there("done")
         one.wait(events.UnitStarted)
@@ -264,7 +269,7 @@ def test_scans_are_decided_in_the_database(tmp_path: Path) -> None:
             return heard[-1]
 
         heard: list[str] = []
-        wait_until(lambda: f"SN1 passed in run {one.run.id} at station st-1" in said(), 30, "the pass is known")
+        wait_until(lambda: f"SN1 passed in run {one.run.id} at station st-1" in said(), 60, "the pass is known")
         one.tell("finish")
         two.tell("finish")
         assert (first.end(), second.end()) == (Exit.GOOD, Exit.GOOD)
@@ -321,7 +326,7 @@ def test_a_unit_that_both_began_unasked_is_named_with_both_runs(postgres: Postgr
             two.go("SN1")
             assert first.end() == Exit.GOOD
             relay.mend()
-            wait_until(lambda: any("by two stations" in text for text in notes(two)), 30, "the conflict")
+            wait_until(lambda: any("by two stations" in text for text in notes(two)), 60, "the conflict")
             two.go("SN2")
             assert second.end() == Exit.GOOD
     said = next(text for text in notes(two) if "by two stations" in text)
@@ -398,7 +403,7 @@ def test_an_answer_that_never_comes_is_not_waited_for(postgres: Postgres) -> Non
 
         with pytest.raises(DatabaseProblem):
             ask()
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < 20
 
 
 # -- the shared folder ---------------------------------------------------------------------------------
@@ -483,7 +488,7 @@ def test_how_stations_stand(tmp_path: Path) -> None:
             with opened(url) as connection:
                 return {each.station: each for each in standings(connection)}
 
-        wait_until(lambda: len(stand()) == 2 and stand()["st-2"].counts.get("running"), 20, "both stations")
+        wait_until(lambda: len(stand()) == 2 and stand()["st-2"].counts.get("running"), 60, "both stations")
         found = stand()
         assert (found["st-1"].state, found["st-2"].state) == ("over", "at work")
         assert (found["st-1"].batch, found["st-1"].first) == ("w48", (1, 2))

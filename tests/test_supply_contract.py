@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from waiting import until
+from waiting import PATIENCE_S, until
 
 from rig.errors import BenchBlocked, UsageProblem
 from rig.sim.psu import PERSONALITIES, PsuServer, ResistiveLoad
@@ -36,7 +36,7 @@ def psu(request: pytest.FixtureRequest) -> Iterator[PsuServer]:
 def supply(psu: PsuServer) -> Iterator[Supply]:
     """Without its dialect's pause between messages, which would cost this suite seconds: see the driver's tests."""
     supply = Supply.open(psu.resource)
-    supply.link.transport = supply.dialect.transport.model_copy(update={"gap_s": 0.0, "timeout_s": 0.5})
+    supply.link.transport = supply.dialect.transport.model_copy(update={"gap_s": 0.0, "timeout_s": PATIENCE_S})
     yield supply
     supply.close()
 
@@ -179,7 +179,8 @@ def test_what_it_does_not_know_is_an_error_or_silence_and_the_line_recovers(psu:
     supply.link.transport = supply.link.transport.model_copy(update={"timeout_s": 0.05})
     with pytest.raises(BenchBlocked, match=r"no answer to 'FROBNICATE\?' \(timeout\)"):
         supply.link.query("FROBNICATE?")
-    supply.link.transport = supply.link.transport.model_copy(update={"timeout_s": 2})
+    supply.link.transport = supply.link.transport.model_copy(update={"timeout_s": PATIENCE_S})
+    assert until(lambda: psu.clients == 0)  # it has read the line, and one that takes one client has room
     told = supply.errors()
     assert bool(told) == (supply.dialect.name not in TELLS_NO_COMMAND_ERROR), told
     assert supply.errors() == []

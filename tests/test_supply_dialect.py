@@ -164,7 +164,7 @@ def test_a_missing_folder_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        ("timeout_s = 0.3", "timout_s = 0.3", r"unknown key transport\.timout_s; did you mean 'timeout_s'"),
+        ("timeout_s = 10", "timout_s = 10", r"unknown key transport\.timout_s; did you mean 'timeout_s'"),
         ("output_on =", "output_onn =", r"unknown key commands\.output_onn; did you mean 'output_on'"),
         ("V {value:.2f}", "V {value:.1f}", r"commands\.volts sends fewer decimals than the channel's step"),
         ("V {value:.2f}", "V 3.3", r"commands\.volts does not send its \{value\}"),

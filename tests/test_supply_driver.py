@@ -31,7 +31,8 @@ from rig.supply.driver import VisaChannel
 from rig.supply.instrument import Supply
 from rig.supply.visa import Link
 
-QUICK = Transport(timeout_s=0.3)
+QUICK = Transport(timeout_s=0.3)  # where there is no answer
+PATIENT = Transport(timeout_s=30)
 SETTING = Setting(3.3, 0.5, ovp=3.7)
 
 
@@ -63,7 +64,7 @@ def channel(supply: Supply, fake: FakeSupply) -> VisaChannel:
 
 
 def test_nagle_is_off_and_keepalive_on(fake: FakeSupply) -> None:
-    link = Link(fake.resource, QUICK)
+    link = Link(fake.resource, PATIENT)
     link.open()
     sock = link._socket()
     assert sock is not None
@@ -102,7 +103,7 @@ def test_a_silent_instrument_is_lost(fake: FakeSupply) -> None:
 
 
 def test_a_late_answer_does_not_meet_the_next_question(fake: FakeSupply) -> None:
-    link = Link(fake.resource, QUICK)
+    link = Link(fake.resource, PATIENT)
     link.open()
     released = threading.Event()
 
@@ -113,8 +114,10 @@ def test_a_late_answer_does_not_meet_the_next_question(fake: FakeSupply) -> None
         return FakeSupply.GO_ON
 
     fake.twist = late
+    link.transport = QUICK
     with pytest.raises(BenchBlocked):
         link.query("I?")
+    link.transport = PATIENT
     released.set()
     assert [link.query("V?"), link.query("I?")] == ["V1 0.00", "0.100A"]
     assert link.generation == 2
@@ -122,14 +125,14 @@ def test_a_late_answer_does_not_meet_the_next_question(fake: FakeSupply) -> None
 
 
 def test_a_hung_up_line_is_noticed_at_once_and_reopened_later(fake: FakeSupply) -> None:
-    link = Link(fake.resource, Transport(timeout_s=5))
+    link = Link(fake.resource, PATIENT)
     link.open()
     fake.hang_up()
     assert until(lambda: link._socket().recv(1, socket.MSG_PEEK) == b"")  # type: ignore[union-attr]
     started = time.monotonic()
     with pytest.raises(BenchBlocked, match=r"closed the connection\."):
         link.query("V?")
-    assert time.monotonic() - started < 4  # not the timeout
+    assert time.monotonic() - started < 20  # not the timeout
     assert link.query("V?") == "V1 0.00"
     link.close()
 
@@ -138,14 +141,14 @@ def test_a_line_hung_up_in_place_of_an_answer_is_noticed_at_once(fake: FakeSuppl
     fake.twist = lambda line: FakeSupply.HANG_UP
     started = time.monotonic()
     with pytest.raises(BenchBlocked, match="closed the connection"):
-        Link(fake.resource, Transport(timeout_s=5)).open()
-    assert time.monotonic() - started < 4  # not the timeout
+        Link(fake.resource, PATIENT).open()
+    assert time.monotonic() - started < 20  # not the timeout
 
 
 def test_the_visa_library_is_the_users_choice(fake: FakeSupply, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYVISA_LIBRARY", "@nonesuch")
     with pytest.raises(UsageProblem, match="VISA library '@nonesuch' cannot be loaded"):
-        Link(fake.resource, QUICK).open()
+        Link(fake.resource, PATIENT).open()
 
 
 @pytest.mark.parametrize(
@@ -204,7 +207,7 @@ def test_a_resource_that_was_there_before_is_lost_and_not_a_mistake_in_the_file(
 
 
 def test_what_nobody_asked_for_is_dropped(fake: FakeSupply) -> None:
-    link = Link(fake.resource, QUICK)
+    link = Link(fake.resource, PATIENT)
     link.open()
     fake.say("welcome\n")
     assert until(lambda: link._socket().recv(1, socket.MSG_PEEK))  # type: ignore[union-attr]
@@ -215,7 +218,7 @@ def test_what_nobody_asked_for_is_dropped(fake: FakeSupply) -> None:
 
 
 def test_another_instrument_after_reconnecting_is_refused(fake: FakeSupply) -> None:
-    link = Link(fake.resource, QUICK)
+    link = Link(fake.resource, PATIENT)
     link.open()
     link.close()
     fake.idn = "ACME,P2,SN2002"
@@ -224,7 +227,7 @@ def test_another_instrument_after_reconnecting_is_refused(fake: FakeSupply) -> N
 
 
 def test_threads_get_their_own_answers(fake: FakeSupply) -> None:
-    link = Link(fake.resource, QUICK)
+    link = Link(fake.resource, PATIENT)
     link.open()
     wrong: list[str] = []
 

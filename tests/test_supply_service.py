@@ -16,10 +16,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
-from supply_fake import FakeSupply, write_acme
+from supply_fake import ACME, FakeSupply, write_acme
 from waiting import until
 
 import rig
@@ -29,10 +29,10 @@ from rig.errors import BenchBlocked, UsageProblem
 from rig.sim.psu import PsuServer, ResistiveLoad
 from rig.supply import client, runtime, wire
 from rig.supply.channel import Setting
-from rig.supply.client import LeasedChannel, lease
+from rig.supply.client import LeasedChannel
 from rig.supply.guardian import Guardian
 from rig.supply.means import Commanded, fit
-from rig.supply.service import Service
+from rig.supply.service import LINGER_S, Service
 from rig.supply.waveform import dip
 
 SETTING = Setting(3.3, 0.5, ovp=3.7)
@@ -97,6 +97,11 @@ def served() -> Iterator[PsuServer]:
         yield psu
 
 
+def lease(resource: str, channel: int, **more: Any) -> LeasedChannel:
+    """As the rig's; a service may take long to come up on a busy machine."""
+    return client.lease(resource, channel, **{"timeout_s": 60, **more})
+
+
 def powered(resource: str, channel: int = 1) -> LeasedChannel:
     leased = lease(resource, channel, max_volts=3.6, holder=f"slot {channel}")
     leased.configure(SETTING, max_volts=3.6)
@@ -122,7 +127,11 @@ print("on", flush=True)
 """
     root = str(Path(rig.__file__).parents[1])
     process = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": root}
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": root},
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "on\n"
@@ -223,7 +232,7 @@ time.sleep(300)
 
 
 def test_a_client_that_just_ends_loses_its_output(psu: PsuServer, runtime_folder: Path) -> None:
-    other_process(psu, 1, "os._exit(1)").communicate()
+    other_process(psu, 1, "sys.stdin.read(); os._exit(1)").communicate()
     assert until(lambda: not psu.outputs[0].on)
     assert until(lambda: not processes())  # and then the service ends by itself
     assert [path.suffix for path in runtime_folder.iterdir()] == [".log"]
@@ -252,12 +261,21 @@ def fitted(channel: LeasedChannel, how: str, seconds: float) -> Commanded:
     return fit(dip(2.4, seconds), replace(channel.limits, means=only), widen=False)
 
 
+def over(channel: LeasedChannel) -> bool:
+    """It plays no more, in time or, as a machine with much else to do tells, not."""
+    try:
+        return not channel.playing()
+    except BenchBlocked as late:
+        if " were sent " not in str(late):
+            raise
+        return True
+
+
 @pytest.mark.parametrize("how", ["list", "timed-writes"])
 def test_a_lease_plays_a_waveform_and_is_measured_meanwhile(served: PsuServer, how: str) -> None:
     with powered(served.resource) as channel:
         assert channel.limits.name == "E36312A channel 1"
-        commanded = fitted(channel, how, 0.3)
-        channel.arm(commanded)
+        channel.arm(fitted(channel, how, 120))
         assert not channel.playing()
         before = time.monotonic_ns()
         assert before < channel.fire() < time.monotonic_ns()
@@ -265,8 +283,13 @@ def test_a_lease_plays_a_waveform_and_is_measured_meanwhile(served: PsuServer, h
         assert channel.playing()
         with pytest.raises(BenchBlocked, match="armed"):
             channel.set_volts(3.0)
-        assert until(lambda: not channel.playing())
-        assert time.monotonic_ns() - before > 300e6
+        channel.disarm()
+        commanded = fitted(channel, how, 0.3)
+        channel.arm(commanded)
+        before = time.monotonic_ns()
+        channel.fire()
+        assert until(lambda: over(channel))
+        assert time.monotonic_ns() - before > 200e6  # what is written may be early by 50 ms
         assert channel.measure().volts == pytest.approx(3.3)
         channel.arm(commanded)
         channel.disarm()
@@ -515,9 +538,9 @@ def test_a_request_cut_short_does_not_hand_its_answer_to_the_next(served: PsuSer
 
 def test_a_lingering_service_is_taken_up_again(psu: PsuServer) -> None:
     with lease(psu.resource, 1, max_volts=3.6) as one:
-        pass
+        ending = time.monotonic()
     with lease(psu.resource, 1, max_volts=3.6) as again:
-        assert again.service_pid == one.service_pid
+        assert again.service_pid == one.service_pid or time.monotonic() - ending > LINGER_S
 
 
 @pytest.mark.parametrize("serial", ["MY1003", "MY1004"], ids=["switched off and on", "replaced"])
@@ -540,7 +563,7 @@ def test_a_supply_that_went_between_two_leases_is_opened_anew(runtime_folder: Pa
 
 
 def test_errors_cross_the_socket_as_what_they_are(tmp_path: Path, runtime_folder: Path) -> None:
-    folder = write_acme(tmp_path)
+    folder = write_acme(tmp_path, ACME.replace("timeout_s = 10", "timeout_s = 1"))  # once it does not answer
     with FakeSupply() as fake:
         with pytest.raises(UsageProblem, match="No dialect knows"):
             lease(fake.resource, 1, max_volts=3.6)

@@ -18,7 +18,7 @@ from rig.supply.means import fit
 from rig.supply.waveform import Waveform, dip, interruption
 
 pytest.importorskip("unicorn", reason="a simulated board needs the extra `sim`")
-SPEED = 50.0
+SPEED = 5.0  # a board remembers 20 s of its own time: 4 s here
 WITHIN = 0.01  # seconds of the board: the resolution of the look below, and how fast its rail comes up
 
 
@@ -65,6 +65,7 @@ def test_an_interruption_resets_the_board_and_it_comes_back(simulated: SimBench,
     with lease_slot(bench.slot("A"), "a test") as channel:
         channel.configure(Setting(3.3, 0.5, 3.6), max_volts=3.6)
         channel.on()
+        assert until(lambda: simulated.boards["A"].ask(op="status")["phase"] == "running")  # that reset is behind it
         before = simulated.boards["A"].ask(op="status")["resets"]
         rail = seen(simulated, channel, interruption(0.5))
         assert min(rail) < 0.3

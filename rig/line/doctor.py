@@ -40,7 +40,7 @@ Kind = Literal[
 ]  # fmt: skip
 
 _PATIENCE_S = 4.0  # after so long a firmware has said its first word on the log port
-_LEAST_PATIENCE_S = 1.2  # of a fast simulated bench, whose ROM listens as long as any
+_LEAST_PATIENCE_S = 2.0  # of a fast simulated bench, whose ROM listens as long as any
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ class Line:
         self._spc = Spc(rules.spc if ground.job.study is None else SpcRule())  # a study's boards come again and again
         self._line_prompt: Prompt | None = None
         self._stopping = threading.Lock()  # a line that is stopped has its question, whoever looks
+        self._asking = threading.Lock()  # a release either comes before the question, or finds it
         self._stuck_prompt: Prompt | None = None
 
     def recall(self, happened: Iterable[Happened]) -> None:
@@ -204,23 +205,25 @@ class Line:
         """False: it was not out."""
         with self._guard:
             self._health.back(slot)
-        if not self._queue.back(slot):
-            return False
+        with self._asking:
+            if not self._queue.back(slot):
+                return False
+            prompt, self._stuck_prompt = self._stuck_prompt, None
         self._ground.emit(events.SlotBack(slot=slot, who=who))
-        prompt, self._stuck_prompt = self._stuck_prompt, None
         if prompt is not None and not prompt.over.is_set():
             self._prompts.withdraw(prompt, by, who)
         return True
 
     def look(self) -> None:
         """Called now and then: where every slot is out and units are left, somebody has to say what comes next."""
-        asked = self._stuck_prompt is not None and not self._stuck_prompt.over.is_set()
-        if asked or not self._queue.stuck():
-            return
-        out = "; ".join(f"{slot}: {why}" for slot, why in self._queue.out.items())
-        text = f"No slot is left to work in ({out}). Put them right; use them again?"
-        question = Question("continue", text, choices=(GO_ON, STOP), headless=STOP)
-        self._stuck_prompt = self._prompts.open(question, self._stuck_answered)
+        with self._asking:
+            asked = self._stuck_prompt is not None and not self._stuck_prompt.over.is_set()
+            if asked or not self._queue.stuck():
+                return
+            out = "; ".join(f"{slot}: {why}" for slot, why in self._queue.out.items())
+            text = f"No slot is left to work in ({out}). Put them right; use them again?"
+            question = Question("continue", text, choices=(GO_ON, STOP), headless=STOP)
+            self._stuck_prompt = self._prompts.open(question, self._stuck_answered)
 
     def _stuck_answered(self, prompt: Prompt) -> None:
         if prompt.answer == STOP:

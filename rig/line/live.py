@@ -117,13 +117,14 @@ class Live:
             self._over.wait(_PERIOD_S)
 
     def _write(self) -> None:
-        state = self.state()
-        text = json.dumps(state, ensure_ascii=False)
-        if text == self._written:
-            return
-        with self._writing, contextlib.suppress(OSError):  # a full disk ends the run by its journal, not by this
-            _replace(self._path, json.dumps({**state, "utc": _now()}, ensure_ascii=False))
-            self._written = text
+        with self._writing:  # from here on: an older state never comes after a newer one
+            state = self.state()
+            text = json.dumps(state, ensure_ascii=False)
+            if text == self._written:
+                return
+            with contextlib.suppress(OSError):  # a full disk ends the run by its journal, not by this
+                _replace(self._path, json.dumps({**state, "utc": _now()}, ensure_ascii=False))
+                self._written = text
 
 
 def read_live(folder: Path) -> dict[str, Any] | None:

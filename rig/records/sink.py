@@ -273,10 +273,13 @@ class SinkServer:
             log.exception("a client of the station spoke something else")
         finally:
             with self._guard:
-                self._clients.pop(connection, None)
                 closing = self._closing
-            if client.unit is not None and not client.ended and not closing and self._on_lost is not None:
-                self._on_lost(client.unit)
+            try:
+                if client.unit is not None and not client.ended and not closing and self._on_lost is not None:
+                    self._on_lost(client.unit)
+            finally:  # not before: `close` waits for who is still told
+                with self._guard:
+                    self._clients.pop(connection, None)
 
     def _listen(self, client: _Client, connection: socket.socket, lines: IO[bytes]) -> None:
         for line in lines:
