@@ -140,6 +140,26 @@ def test_stopped_while_writing_says_that_the_board_is_half_written(record: UnitR
     assert "half written" in (end.sentence or "")
 
 
+@pytest.mark.parametrize("kind", ["write-begun", "write-ended"])
+def test_stopped_as_a_write_goes_on_record_is_half_written_too(
+    record: UnitRecord, sink: Kept, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The books go by what is on record; what the unit says of its end may not be better than that."""
+    emit = record.emit
+
+    def stopped(event: Event) -> None:
+        emit(event)
+        if event.kind == kind:
+            raise KeyboardInterrupt("stopped")
+
+    monkeypatch.setattr(record, "emit", stopped)
+    with pytest.raises(KeyboardInterrupt), record.phase("flash"), record.writing("00", [(0, 16)]) as verified:
+        verified()
+    record.ended()
+    (end,) = sink.of("unit-ended")
+    assert (end.outcome, end.code) == (Outcome.ABORTED, "half-written")
+
+
 def test_a_marginal_number_makes_its_step_and_the_unit_marginal(record: UnitRecord, sink: Kept) -> None:
     with record.phase("one"):
         assert record.measure("rom_current", 0.09) is Outcome.MARGINAL

@@ -309,16 +309,20 @@ class UnitRecord:
 
     @contextlib.contextmanager
     def writing(self, image_sha256: str, ranges: Sequence[tuple[int, int]]) -> Iterator[Callable[[], None]]:
-        """From here the board is half written, until the yielded function says that it was verified."""
-        self.emit(events.WriteBegun(**self._who(), image_sha256=image_sha256, ranges=list(ranges)))
-        self.half_written = True
+        """From here the board is half written, until the yielded function said that it was verified and that is on
+        record. A stop may come at any line of this: then it is said to be half written rather than not."""
+        verified = False
 
         def done() -> None:
-            self.half_written = False
+            nonlocal verified
+            verified = True
 
+        self.half_written = True
+        self.emit(events.WriteBegun(**self._who(), image_sha256=image_sha256, ranges=list(ranges)))
         yield done
-        if not self.half_written:
+        if verified:
             self.emit(events.WriteEnded(**self._who(), verified=True))
+            self.half_written = False
 
 
 def _from(folder: Path, path: Path) -> str:
