@@ -305,6 +305,21 @@ def test_somebody_bridges_cen_when_nobody_is_linked() -> None:
         assert table.status["resets"] == resets + 1
 
 
+def test_a_board_that_comes_late_to_its_turn_does_not_take_that_for_silence() -> None:
+    """What was said meanwhile waits in its port."""
+    with closing(Table(reset_every=1.0)) as table:
+        table.supply(True).run(POWER_UP + 0.01)
+        table.say(LINK)
+        table.run(0.1)
+        resets = table.status["resets"]
+        table.now += 1.5
+        table.say(LINK)
+        table.run(0.1)
+        assert (table.phase, table.status["resets"]) == ("rom", resets)
+        table.run(1.2)
+        assert table.status["resets"] == resets + 1
+
+
 def test_a_fixed_supply_needs_no_bench() -> None:
     with closing(Table(powered=True)) as table:
         table.run(0.6)

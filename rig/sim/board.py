@@ -278,11 +278,17 @@ class Board:
         self._looked = now
         self.uart2.pull(now)
         self.uart2.arrived(now, _LOG_BAUD)
-        reset_every = self.spec.reset_every
-        if reset_every and self.phase is not Phase.OFF and now - self._last_traffic > reset_every:
+        if self._neglected(now):
             self._last_traffic = now
             self._reset("cen", now + _CEN_PULSE_S)
         self.uart1.flush(now)
+
+    def _neglected(self, now: float) -> bool:
+        """Nobody has said anything for so long that CEN is bridged. What was pulled just now is heard first: a board
+        that was starved of the CPU took it for silence."""
+        if not self.spec.reset_every or self.phase is Phase.OFF or self.uart1.next_arrival < math.inf:
+            return False
+        return now - self._last_traffic > self.spec.reset_every
 
     def _live(self, now: float) -> None:
         """Power, what arrives on UART1 and the ROM's own times up to `now`, in their order and each at its time.
